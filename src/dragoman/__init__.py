@@ -1,0 +1,1 @@
+"""An LLM gateway that is generated from its contract."""

@@ -1,0 +1,1 @@
+"""Everything that fits a port of `dragoman.ports`. Only `app` imports from here."""

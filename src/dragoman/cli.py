@@ -1,0 +1,296 @@
+"""The commands.
+
+Laws of this file:
+- Results go to standard output, everything else to standard error.
+- Exit codes: 0 success, 1 a check failed, 2 bad usage or configuration, with one line that says what to mend.
+"""
+
+import json
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter, validators
+from uuid_utils.compat import uuid7
+
+from dragoman.app import build_gateway, forwarding_operations, require_operations, serve_routes
+from dragoman.contract.source import CANONICAL, PACKAGED, Source
+from dragoman.contract.traits import read_traits
+from dragoman.server import listen, serve
+from dragoman.settings import Development, Known, Settings, SettingsError, process_environment, read_settings
+from treaty import Document, TreatyError, operations, problems, resolve, sdk
+
+CHECK_FAILED: Final = 1
+BAD_USAGE: Final = 2
+
+app = App(
+    name="dragoman",
+    help="An LLM gateway that is generated from its contract.",
+    help_format="plaintext",
+    version_flags=["--version"],
+    result_action="return_value",
+)
+contract = App(name="contract", help="Show, build and check the contract.")
+app.command(contract)
+
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535), help="0 takes a free port.")]
+Phase = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=2))]
+Folder = Annotated[Path, Parameter(name="--contract", help="Folder with gateway.yaml and overlays/.")]
+
+
+def _fail(message: str, code: int = BAD_USAGE) -> NoReturn:
+    sys.stderr.write(f"dragoman: {message}\n")
+    sys.exit(code)
+
+
+def _known(source: Source) -> Known:
+    return Known(dialects=source.dialects, operations=source.operations, forwarding=forwarding_operations())
+
+
+@app.command(name="serve")
+def serve_command(*, host: str | None = None, port: Port | None = None, folder: Folder = PACKAGED) -> None:
+    """Serve the mounts that the environment names.
+
+    Variables: DRAGOMAN_HOST, DRAGOMAN_PORT, DRAGOMAN_MOUNTS ("/=dragoman,/api=DIALECT"),
+    DRAGOMAN_[<MOUNT>_]PHASE[_<OPERATION>]=1|2, DRAGOMAN_[<MOUNT>_]ENDPOINT_<OPERATION>=on|off, and the
+    DRAGOMAN_DEV_* that `dragoman demo` exports, which seed one key.
+
+    For example:
+        dragoman serve
+        DRAGOMAN_ENDPOINT_RESPONSES=off dragoman serve --port 9000
+
+    Args:
+        host: Address to listen on; DRAGOMAN_HOST, else 127.0.0.1.
+        port: Port to listen on; DRAGOMAN_PORT, else 8080.
+        folder: Folder with gateway.yaml and overlays/.
+    """
+    source = Source(folder=folder)
+    settings = read_settings(process_environment(), _known(source))
+    if settings.development is None:
+        sys.stderr.write("dragoman: there is no key, so every request is refused; see `dragoman demo`\n")
+    _serve(source, settings, host=host, port=port, announce=())
+
+
+@app.command
+def demo(
+    *,
+    host: str | None = None,
+    port: Port | None = None,
+    phase: Phase = 1,
+    env_file: Path | None = None,
+    folder: Folder = PACKAGED,
+) -> None:
+    """Serve every dialect with a fresh organisation, key and agent, and print them.
+
+    For example:
+        dragoman demo
+        dragoman demo --port 8080 --env-file demo.env
+
+    Args:
+        host: Address to listen on; DRAGOMAN_HOST, else 127.0.0.1.
+        port: Port to listen on; DRAGOMAN_PORT, else 8080.
+        phase: 1 checks and answers 501; 2 forwards.
+        env_file: Write the export lines to this file too, readable by its owner only.
+        folder: Folder with gateway.yaml and overlays/.
+    """
+    source = Source(folder=folder)
+    environment = {"DRAGOMAN_PHASE": str(phase), **process_environment()}
+    seed = Development(token=f"dev_{secrets.token_urlsafe(32)}", organization=str(uuid7()), agent=str(uuid7()))
+    others = [name for name in source.dialects if name != CANONICAL]
+    mounts = ",".join([f"/={CANONICAL}", *(f"/{name}={name}" for name in others)])
+    settings = read_settings(_without_development(environment), _known(source), mounts=mounts)
+    exports = _exports(source, seed)
+    if env_file is not None:
+        _write_private(env_file, "".join(f"{line}\n" for line in exports))
+    _serve(source, settings, host=host, port=port, announce=exports, seed=seed)
+
+
+@contract.command
+def show(
+    *, dialect: str = CANONICAL, mount: str = "/", phase: Phase = 1, for_sdk: bool = False, folder: Folder = PACKAGED
+) -> None:
+    """Print an effective contract, or the one for client generators, as JSON.
+
+    For example:
+        dragoman contract show
+        dragoman contract show --dialect NAME --mount /api --phase 1
+        dragoman contract show --for-sdk
+
+    Args:
+        dialect: Name of the dialect.
+        mount: Prefix at which it is served.
+        phase: 1 or 2.
+        for_sdk: The OpenAPI 3.1 document for client generators; it holds both phases.
+        folder: Folder with gateway.yaml and overlays/.
+    """
+    source = Source(folder=folder)
+    document = sdk(source.dialect(dialect)) if for_sdk else _effective(source, dialect, mount=mount, phase=phase)
+    sys.stdout.write(_render(document))
+
+
+@contract.command
+def build(*, out: Path = Path("openapi/effective"), folder: Folder = PACKAGED) -> None:
+    """Write the effective contract of every dialect in both phases, and the one for client generators.
+
+    For example:
+        dragoman contract build --contract openapi
+
+    Args:
+        out: Folder to write to.
+        folder: Folder with gateway.yaml and overlays/.
+    """
+    source = Source(folder=folder)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, document in _documents(source):
+        (out / f"{name}.json").write_text(_render(document), encoding="utf-8")
+        sys.stderr.write(f"wrote {out / name}.json\n")
+
+
+@contract.command
+def check(*, folder: Folder = PACKAGED) -> None:
+    """Check the contract of every dialect in both phases; exit 1 when anything is wrong.
+
+    For example:
+        dragoman contract check --contract openapi
+
+    Args:
+        folder: Folder with gateway.yaml and overlays/.
+    """
+    source = Source(folder=folder)
+    found = 0
+    for name, document in _documents(source):
+        broken = problems(document)
+        sys.stderr.write(f"{name}: {'ok' if not broken else f'{len(broken)} problems'}\n")
+        for problem in broken:
+            sys.stdout.write(f"{name}: {problem}\n")
+        found += len(broken)
+    require_operations(source.operations)
+    for dialect in source.dialects:
+        serve_routes(_effective(source, dialect, mount="/", phase=1))
+    if found:
+        sys.exit(CHECK_FAILED)
+
+
+@app.command
+def routes(*, folder: Folder = PACKAGED) -> None:
+    """List what is served: method, path, operation, phase, decisions.
+
+    For example:
+        dragoman routes
+        DRAGOMAN_MOUNTS=/api=DIALECT dragoman routes
+
+    Args:
+        folder: Folder with gateway.yaml and overlays/.
+    """
+    source = Source(folder=folder)
+    settings = read_settings(process_environment(), _known(source))
+    rows = [("METHOD", "PATH", "OPERATION", "PHASE", "ADRS")]
+    for mount in settings.mounts:
+        document = source.effective(mount.dialect, mount=mount.prefix, phases=mount.phases, off=mount.off)
+        for route in serve_routes(document):
+            one = route.operation
+            path = mount.prefix.rstrip("/") + one.path
+            rows.append((one.method, path, one.name, str(one.phase or "-"), " ".join(one.adrs)))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[4]]) + "\n")
+
+
+def _serve(  # noqa: PLR0913 - what the two serving commands share
+    source: Source,
+    settings: Settings,
+    *,
+    host: str | None,
+    port: int | None,
+    announce: Sequence[str],
+    seed: Development | None = None,
+) -> None:
+    require_operations(source.operations)
+    gateway = build_gateway(source, settings.mounts, seed or settings.development)
+    address = (host or settings.host, settings.port if port is None else port)
+    try:
+        listener = listen(*address)
+    except OSError as error:
+        _fail(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}; choose another --port or --host")
+    url = "http://{}:{}".format(*listener.getsockname()[:2])
+    for line in announce:
+        sys.stdout.write(f"{line}\n")
+    for mount in settings.mounts:
+        base = url + mount.prefix.rstrip("/")
+        sys.stdout.write(f"# {mount.dialect} is served at {base}\n")
+        if seed is not None:
+            sys.stdout.write(f"#   {_curl(source, mount.dialect, base)}\n")
+    sys.stdout.flush()
+    serve(gateway, listener)
+
+
+def _exports(source: Source, seed: Development) -> list[str]:
+    values = {"TOKEN": seed.token, "AGENT_ID": seed.agent, "ORG_ID": seed.organization}
+    return [f"export {name.upper()}_DEV_{key}={value}" for name in source.dialects for key, value in values.items()]
+
+
+def _curl(source: Source, dialect: str, base: str) -> str:
+    """Return a command that sends the first example request of *dialect* with the exported key and agent."""
+    document = _effective(source, dialect, mount="/", phase=1)
+    route = next(route for route in operations(document) if "requestBody" in route.operation)
+    media = resolve(document, route.operation["requestBody"])["content"]["application/json"]
+    example = resolve(document, next(iter(media["examples"].values())))["value"]
+    start = f"{dialect.upper()}_DEV_"
+    headers = [f"Authorization: Bearer ${{{start}TOKEN}}", "Content-Type: application/json"]
+    headers += [
+        f"{name}: ${{{start}AGENT_ID}}" for name in read_traits(document, route.operation, where="").agent_headers
+    ]
+    stated = " ".join(f'-H "{header}"' for header in headers)
+    return f"curl -s {base}{route.path} {stated} -d {shlex.quote(json.dumps(example, ensure_ascii=False))}"
+
+
+def _without_development(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return *environment* without the keys of an earlier demo: this one makes its own."""
+    return {name: value for name, value in environment.items() if "_DEV_" not in name}
+
+
+def _write_private(path: Path, text: str) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+    except OSError as error:
+        _fail(f"--env-file: cannot write {path}: {error.strerror}")
+
+
+def _effective(source: Source, dialect: str, *, mount: str, phase: int) -> Document:
+    phases = {name: phase for name, forwards in source.operations.items() if forwards}
+    return source.effective(dialect, mount=mount, phases=phases)
+
+
+def _documents(source: Source) -> list[tuple[str, Document]]:
+    """Return every document that is made from the source, with its name."""
+    made = []
+    for name in source.dialects:
+        made += [(f"{name}.phase{phase}", _effective(source, name, mount="/", phase=phase)) for phase in (1, 2)]
+        made.append((f"{name}.sdk", sdk(source.dialect(name))))
+    return made
+
+
+def _render(document: Document) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; *arguments* default to those of the process."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (TreatyError, SettingsError) as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does; Python would complain again while it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except CycloptsError as error:
+        _fail(f"{' '.join(str(error).split())}; see `dragoman --help`")

@@ -1,0 +1,61 @@
+"""Who is calling, and whether he may (ADR-0009).
+
+Laws of this file:
+- What does not exist and what belongs to somebody else get the same refusal.
+- No text of a credential is kept, logged or answered.
+"""
+
+from collections.abc import Mapping
+
+from dragoman.contract import Operation
+from dragoman.errors import Kind, Refusal
+from dragoman.model import Agent, AgentId, Principal
+from dragoman.ports import Identity
+
+
+def bearer_token(headers: Mapping[str, str]) -> str:
+    """Return the token of `Authorization: Bearer`; the scheme's case does not matter (RFC 9110, section 11.1)."""
+    authorization = headers.get("authorization")
+    if authorization is None:
+        raise Refusal(Kind.MISSING_CREDENTIAL)
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Refusal(Kind.INVALID_CREDENTIAL)
+    return token
+
+
+async def authenticate(identity: Identity, operation: Operation, headers: Mapping[str, str]) -> Principal | None:
+    """Return who is calling, or None where the operation asks nobody."""
+    if operation.scopes is None:
+        return None
+    principal = await identity.principal(bearer_token(headers))
+    if principal is None:
+        raise Refusal(Kind.INVALID_CREDENTIAL)
+    return principal
+
+
+def require_scopes(operation: Operation, principal: Principal | None) -> None:
+    """Refuse a key that lacks a scope of the operation."""
+    if principal is not None and operation.scopes is not None and not operation.scopes <= principal.scopes:
+        raise Refusal(Kind.INSUFFICIENT_SCOPE)
+
+
+def require_own_organization(operation: Operation, principal: Principal | None, path: Mapping[str, str]) -> None:
+    """Refuse an organisation in the path that is not the caller's, whether it exists or not."""
+    parameter = operation.traits.organization_parameter
+    if principal is not None and parameter is not None and path[parameter].lower() != principal.organization:
+        raise Refusal(Kind.ORGANIZATION_MISMATCH)
+
+
+async def verify_agent(
+    identity: Identity, operation: Operation, principal: Principal | None, headers: Mapping[str, str]
+) -> Agent | None:
+    """Return the agent that a header names, or None where none does; also an optional one must be the caller's."""
+    named = next((headers[name] for name in map(str.lower, operation.traits.agent_headers) if name in headers), None)
+    if named is None or principal is None:
+        return None
+    agent = await identity.agent(principal.organization, AgentId(named.lower()))
+    if agent is None:
+        raise Refusal(Kind.AGENT_NOT_ALLOWED)
+    return agent

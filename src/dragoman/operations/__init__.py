@@ -1,0 +1,20 @@
+"""The handlers, by `x-operation`. Start-up checks this table against the contract, both ways (ADR-0001.R2)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from dragoman.errors import Kind
+from dragoman.model import ChatRequest, ResponsesRequest
+from dragoman.operations import models, service
+from dragoman.operations.handler import Handler
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "chat": Handler(request=ChatRequest),
+    "responses": Handler(request=ResponsesRequest),
+    "models": Handler(answer=models.list_models),
+    "model": Handler(answer=models.retrieve_model, refusals=frozenset({Kind.MODEL_NOT_FOUND})),
+    "health": Handler(answer=service.healthy),
+    "live": Handler(answer=service.healthy),
+    "ready": Handler(answer=service.healthy),
+    "contract": Handler(answer=service.published_contract),
+}

@@ -1,0 +1,68 @@
+"""What serves an operation: a record for its body, and an answer.
+
+Laws of this file:
+- A handler returns what it has to say; status, headers and which members leave are the contract's business.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+from dragoman.contract import Operation
+from dragoman.errors import Kind
+from dragoman.model import Agent, ChatRequest, Principal, ResponsesRequest
+from dragoman.ports import Catalogue
+
+
+@attrs.frozen(kw_only=True)
+class Admitted:
+    """A request that passed every check. *document* is the body as it goes on, without the keys the dialect drops."""
+
+    operation: Operation
+    path: Mapping[str, str]
+    principal: Principal | None = None
+    agent: Agent | None = None
+    request: ChatRequest | ResponsesRequest | None = None
+    document: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """A body that the gateway made; what the contract does not declare of it will not leave."""
+
+    value: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Rendered:
+    """A JSON body that was rendered at start, and goes out as it is."""
+
+    content: bytes
+
+
+Reply = Made | Rendered
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """What the answers of one mount are made from. *published* is the mount's contract, rendered."""
+
+    catalogue: Catalogue
+    published: bytes
+
+
+Answering = Callable[[Admitted, Services], Awaitable[Reply]]
+
+
+@attrs.frozen(kw_only=True)
+class Handler:
+    """What an `x-operation` stands for.
+
+    *request* is the record that a body becomes; *answer* is None where nothing can forward: only Phase 1 is served.
+    *refusals* are the kinds that *answer* may raise.
+    """
+
+    request: type[ChatRequest | ResponsesRequest] | None = None
+    answer: Answering | None = None
+    refusals: frozenset[Kind] = frozenset()

@@ -1,0 +1,122 @@
+"""The path of a request, from its credential to its answer.
+
+This is the product in one function: `answer` reads in the order of ADR-0008, the first failing step answers, and what a
+refusal looks like is the contract's business. Transport, route and method were decided before (`web`).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+from dragoman.contract import Body, Operation
+from dragoman.errors import Kind, Refusal
+from dragoman.gate.callers import authenticate, require_own_organization, require_scopes, verify_agent
+from dragoman.gate.contents import BODY_REFUSALS, check_content, check_parameters, decode
+from dragoman.model import ChatRequest, RequestEvent, ResponsesRequest, structure
+from dragoman.operations.handler import Admitted, Answering, Handler, Reply, Services
+from dragoman.ports import Identity
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A request as the web hands it over. Headers are named in lower case.
+
+    *read* returns the body, and takes the most bytes it may have; it raises the refusal `body_too_large`.
+    """
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    event: RequestEvent
+    read: Callable[[int], Awaitable[bytes]]
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """An operation and what serves it.
+
+    *answer* is None in Phase 1: nothing is bound that could forward. *refusals* are the kinds that *answer* may raise.
+    """
+
+    operation: Operation
+    record: type[ChatRequest | ResponsesRequest] | None
+    answer: Answering | None
+    refusals: frozenset[Kind]
+
+
+def bind(operation: Operation, handler: Handler) -> Route:
+    """Return the route of *operation*. The phase is looked at here, once, and nowhere else."""
+    if operation.phase == 1:
+        return Route(operation=operation, record=handler.request, answer=None, refusals=frozenset())
+    return Route(operation=operation, record=handler.request, answer=handler.answer, refusals=handler.refusals)
+
+
+def possible_refusals(route: Route) -> frozenset[Kind]:
+    """Return every kind that *route* may be refused with, which its contract must list, and no other."""
+    operation, kinds = route.operation, set(route.refusals)
+    if operation.scopes is not None:
+        kinds |= {Kind.MISSING_CREDENTIAL, Kind.INVALID_CREDENTIAL}
+    if operation.scopes:
+        kinds.add(Kind.INSUFFICIENT_SCOPE)
+    if any(parameter.fallible for parameter in operation.parameters):
+        kinds.add(Kind.INVALID_PARAMETER)
+    if operation.traits.organization_parameter is not None:
+        kinds.add(Kind.ORGANIZATION_MISMATCH)
+    if operation.traits.agent_headers:
+        kinds.add(Kind.AGENT_NOT_ALLOWED)
+    if operation.body is not None:
+        kinds |= BODY_REFUSALS
+    if route.answer is None:
+        kinds.add(Kind.PROVIDER_NOT_CONFIGURED)
+    return frozenset(kinds)
+
+
+@attrs.frozen(kw_only=True)
+class Pipeline:
+    """The steps, and what they ask."""
+
+    identity: Identity
+    services: Services
+
+    async def answer(self, route: Route, call: Call) -> Reply:
+        """Return the reply to *call*, or raise the `Refusal` of the first step that fails."""
+        operation, event = route.operation, call.event
+
+        principal = await authenticate(self.identity, operation, call.headers)
+        if principal is not None:
+            event.org_id, event.key_id = principal.organization, principal.key
+
+        check_parameters(operation, path=call.path, query=call.query, headers=call.headers)
+        require_scopes(operation, principal)
+        require_own_organization(operation, principal, call.path)
+        agent = await verify_agent(self.identity, operation, principal, call.headers)
+        if agent is not None:
+            event.agent_id = agent.id
+
+        admitted = Admitted(operation=operation, path=call.path, principal=principal, agent=agent)
+        if operation.body is not None:
+            document = await self._document(operation, operation.body, call)
+            admitted = attrs.evolve(admitted, document=operation.kept(document), request=_request(route, document))
+            _note(event, admitted.request)
+
+        if route.answer is None:
+            raise Refusal(Kind.PROVIDER_NOT_CONFIGURED)
+        return await route.answer(admitted, self.services)
+
+    async def _document(self, operation: Operation, body: Body, call: Call) -> dict[str, Any]:
+        """Return the request document: headers decide first, then the cap, then JSON, then the schema."""
+        check_content(operation, call.headers)
+        content = await call.read(operation.traits.body_limit)
+        call.event.request_bytes = len(content)
+        return decode(body, content)
+
+
+def _request(route: Route, document: Mapping[str, Any]) -> ChatRequest | ResponsesRequest | None:
+    return None if route.record is None else structure(document, route.record)
+
+
+def _note(event: RequestEvent, request: ChatRequest | ResponsesRequest | None) -> None:
+    """Note what may be logged of a request: never its content (ADR-0012)."""
+    if request is not None:
+        event.model, event.message_count, event.stream = request.model, request.message_count, bool(request.stream)

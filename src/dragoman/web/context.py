@@ -1,0 +1,118 @@
+"""One request on its way through the web room.
+
+Laws of this file:
+- Of what the caller sent, only a valid `X-Request-ID` and the trace id of a valid `traceparent` pass unchanged.
+- The body is read once, on demand, and never kept beyond the cap.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+
+from dragoman.errors import Kind, Refusal
+from dragoman.model import RequestEvent
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+CONTEXT_KEY: Final = "dragoman.context"
+"""Where the ASGI scope carries the `RequestContext`."""
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+# W3C Trace Context, section 3.2: version ff is invalid, and so are ids of zeros; versions after 00 may append fields.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)(?!00.{53}-)[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """Where time, ids and randomness come from. *monotonic* is in seconds; *trace_id* gives 32 hex digits."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    request_id: Callable[[], str]
+    trace_id: Callable[[], str]
+
+
+@attrs.define(kw_only=True)
+class RequestContext:
+    """What is known of a request outside its operation. *request_id* is the one that the answer carries."""
+
+    sources: Sources
+    started: float
+    request_id: str
+    event: RequestEvent
+    receive: Receive
+    body_pending: bool
+
+    def elapsed_ms(self) -> float:
+        """Return the milliseconds since the request arrived."""
+        return (self.sources.monotonic() - self.started) * 1000
+
+    async def read(self, limit: int) -> bytes:
+        """Return the body.
+
+        Raises:
+            Refusal: `body_too_large` as soon as there are more than *limit* bytes; `invalid_json` when the caller
+                left before the end: half a document is none, and nobody reads the answer.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Refusal(Kind.INVALID_JSON)
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise Refusal(Kind.BODY_TOO_LARGE, limit=limit)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                self.body_pending = False
+                return b"".join(chunks)
+
+
+def open_context(sources: Sources, scope: Scope, receive: Receive) -> RequestContext:
+    """Return the context of a request that has just arrived."""
+    sent_id, traceparent, has_body = _look_at(scope["headers"])
+    own_id = sources.request_id()
+    trace = _TRACEPARENT.fullmatch(traceparent)
+    caller_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else None
+    event = RequestEvent(
+        request_id=own_id,
+        caller_request_id=caller_id,
+        trace_id=trace["trace"].decode("ascii") if trace else sources.trace_id(),
+    )
+    return RequestContext(
+        sources=sources,
+        started=sources.monotonic(),
+        request_id=caller_id or own_id,
+        event=event,
+        receive=receive,
+        body_pending=has_body,
+    )
+
+
+def _look_at(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bool]:
+    """Return the sent request id, the traceparent, and whether the request declares a body."""
+    sent_id = traceparent = b""
+    has_body = False
+    for name, value in headers:
+        match name:
+            case b"x-request-id":
+                sent_id = value
+            case b"traceparent":
+                traceparent = value
+            case b"content-length":
+                has_body |= value != b"0"
+            case b"transfer-encoding":
+                has_body = True
+            case _:
+                pass
+    return sent_id, traceparent, has_body

@@ -1,0 +1,166 @@
+"""One mount: a Falcon app made from one compiled contract.
+
+Laws of this file:
+- Falcon routes, and nothing else of it is used: bodies, errors and OPTIONS are ours, from the contract.
+- Every responder and every error ends in `_send`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, assert_never
+
+import attrs
+import falcon
+import falcon.asgi
+import orjson
+
+from dragoman.contract import Answer, Contract, Operation
+from dragoman.errors import Kind, Refusal
+from dragoman.operations.handler import Made, Rendered, Reply
+from dragoman.pipeline import Call, Pipeline, Route
+from dragoman.ports import EventLog
+from dragoman.web.context import CONTEXT_KEY, RequestContext
+from dragoman.web.failure import failure_fields
+from dragoman.web.presentation import JSON, Presented, present, present_refusal
+
+Responder = Callable[..., Awaitable[None]]
+
+OPTIONS_STATUS: Final = 204
+"""The status of the `x-anywhere` answer to OPTIONS (ADR-0011.R2)."""
+
+
+class _Resource:
+    """The methods of one path, as attributes named as Falcon looks for them."""
+
+
+@attrs.frozen(kw_only=True)
+class _Path:
+    """A path as the contract spells it, and the methods that `Allow` lists for it."""
+
+    spelling: str
+    allowed: Sequence[str]
+
+
+class Mount:
+    """Serves the routes of one contract."""
+
+    def __init__(self, contract: Contract, routes: Sequence[Route], pipeline: Pipeline, log: EventLog) -> None:
+        """Take the *contract*, its *routes* bound to handlers, and the *pipeline* that answers them."""
+        self._contract = contract
+        self._pipeline = pipeline
+        self._log = log
+        self.app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
+        self.app.add_error_handler(Exception, self._fail)
+        self.app.add_error_handler(falcon.HTTPError, self._refuse_http)
+        self._paths: dict[str, _Path] = {}  # by Falcon's template
+        for path in dict.fromkeys(route.operation.path for route in routes):
+            self._add_path([route for route in routes if route.operation.path == path])
+
+    def _add_path(self, routes: Sequence[Route]) -> None:
+        resource = _Resource()
+        methods = {route.operation.method: route for route in routes}
+        head = {"HEAD"} if "GET" in methods else set()
+        path = _Path(spelling=routes[0].operation.path, allowed=sorted({*methods, *head, "OPTIONS"}))
+        for method, route in methods.items():
+            setattr(resource, f"on_{method.lower()}", self._responder(route, path))
+        if head:
+            resource.on_head = self._responder(methods["GET"], path)  # type: ignore[attr-defined]
+        resource.on_options = self._options(path)  # type: ignore[attr-defined]
+        template = falcon_template(routes[0].operation)
+        self._paths[template] = path
+        self.app.add_route(template, resource)
+
+    def _responder(self, route: Route, path: _Path) -> Responder:
+        operation = route.operation
+
+        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **fields: str) -> None:
+            context: RequestContext = req.scope[CONTEXT_KEY]
+            event = context.event
+            if not all(fields.values()):  # an empty path parameter is another URL, as a missing segment is
+                _send(resp, self._refused(Refusal(Kind.UNKNOWN_URL), context))
+                return
+            event.route, event.operation, event.phase = operation.path, operation.name, operation.phase
+            call = Call(path=fields, query=_query(req), headers=req.headers_lower, event=event, read=context.read)
+            try:
+                reply = await self._pipeline.answer(route, call)
+            except Refusal as refusal:
+                answer = operation.refusals[refusal.kind]
+                _send(resp, present_refusal(refusal, answer, context, allow=path.allowed))
+            else:
+                _send(resp, _present_reply(operation, reply, context, path.allowed))
+
+        return respond
+
+    def _options(self, path: _Path) -> Responder:
+        answer = self._contract.bodiless[OPTIONS_STATUS]
+
+        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: str) -> None:
+            context: RequestContext = req.scope[CONTEXT_KEY]
+            context.event.route = path.spelling
+            _send(resp, present(answer, context, body=None, allow=path.allowed))
+
+        return respond
+
+    async def _refuse_http(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, _: Mapping[str, Any]
+    ) -> None:
+        """Answer what Falcon's router raises: an unknown route, a method that is not declared or not known to it."""
+        context: RequestContext = req.scope[CONTEXT_KEY]
+        path = self._paths.get(req.uri_template)
+        if path is None:
+            _send(resp, self._refused(Refusal(Kind.UNKNOWN_URL), context))
+        elif req.method not in path.allowed:
+            context.event.route = path.spelling
+            _send(resp, self._refused(Refusal(Kind.METHOD_NOT_ALLOWED), context, allow=path.allowed))
+        else:
+            await self._fail(req, resp, error, {})
+
+    async def _fail(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, _: Mapping[str, Any]
+    ) -> None:
+        """Answer a fault of ours: the contract's 500, with nothing of the fault in it."""
+        context: RequestContext = req.scope[CONTEXT_KEY]
+        self._log.failure(failure_fields(error, context.event))
+        _send(resp, self.refuse(Kind.INTERNAL_ERROR, context))
+
+    def refuse(self, kind: Kind, context: RequestContext) -> Presented:
+        """Return the answer to a refusal outside any operation, in the shape of this mount."""
+        return self._refused(Refusal(kind), context)
+
+    def _refused(self, refusal: Refusal, context: RequestContext, *, allow: Sequence[str] = ()) -> Presented:
+        return present_refusal(refusal, self._contract.anywhere[refusal.kind], context, allow=allow)
+
+
+def falcon_template(operation: Operation) -> str:
+    """Return the path of *operation* as Falcon spells it: a parameter that may hold slashes needs a converter."""
+    template = operation.path
+    for name in operation.spacious:
+        template = template.replace(f"{{{name}}}", f"{{{name}:path}}")
+    return template
+
+
+def _present_reply(operation: Operation, reply: Reply, context: RequestContext, allowed: Sequence[str]) -> Presented:
+    if operation.success is None:
+        message = f"{operation.id} replied, but its contract has no success in this phase"
+        raise AssertionError(message)
+    match reply:
+        case Rendered(content=content):
+            body = content
+        case Made(value=value):
+            body = orjson.dumps(operation.success.project(value))
+        case _:
+            assert_never(reply)
+    answer: Answer = operation.success.answer
+    return present(answer, context, body=body, allow=allowed)
+
+
+def _send(resp: falcon.asgi.Response, presented: Presented) -> None:
+    resp.status = presented.status
+    resp.set_headers(list(presented.headers))
+    if presented.body is not None:
+        resp.content_type = JSON
+        resp.data = presented.body
+
+
+def _query(req: falcon.asgi.Request) -> dict[str, str]:
+    """Return the query parameters; of a repeated one the last wins, as with the keys of a body (ADR-0007)."""
+    return {name: value if isinstance(value, str) else value[-1] for name, value in req.params.items()}
