@@ -1,0 +1,337 @@
+"""Compares an answer with what the contract says about it.
+
+Laws of this file:
+- The whole answer counts: status, media type, headers, and every member of a refusal's body in its order.
+- Only what `x-fill` names may differ from the example, and what fills it must have the form that ADR-0004 gives it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import jsonschema_rs
+
+from gateway_conformance.exchange import Request, Response
+from gateway_conformance.promises import Answer, Kind, Operation, Promises, allowed_methods
+from gateway_conformance.rules import RuleBroken
+from gateway_conformance.target import Target
+
+HEADER_RULES: Final[Mapping[str, str]] = {
+    "x-request-id": "ADR-0013.R1",
+    "x-trace-id": "ADR-0013.R1",
+    "x-response-time": "ADR-0013.R1",
+    "x-should-retry": "ADR-0014.R1",
+    "www-authenticate": "ADR-0009.R1",
+    "connection": "ADR-0010.R4",
+    "allow": "ADR-0011.R3",
+}
+"""The rule that asks for a header; ADR-0004.R1 for any other, since the contract is what asks for it."""
+
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_SHOWN: Final[Mapping[str, re.Pattern[str]]] = {
+    "request_id": re.compile(r"[A-Za-z0-9._-]{1,128}"),
+    "now": _TIMESTAMP,
+    "reason": re.compile(r"[^\r\n]{1,500}"),
+    "code": re.compile(r"[A-Za-z0-9_]{1,64}"),
+    "param": re.compile(r"[^\r\n]{1,300}"),
+}
+"""The form of what fills a member, by argument; `param` may be null as well."""
+
+PER_REQUEST: Final = frozenset({"x-request-id", "x-trace-id", "x-response-time", "date", "content-length"})
+"""Headers in which two answers to the same question may differ; the length does where a client's own id is echoed."""
+
+_MISSING: Final = object()
+
+
+@attrs.frozen(kw_only=True)
+class Mismatch:
+    """One way in which an answer is not what the contract says."""
+
+    rule: str
+    expected: str
+    actual: str
+
+
+def mismatches(
+    answer: Answer, kind: Kind | None, response: Response, known: Mapping[str, object]
+) -> Iterator[Mismatch]:
+    """Yield every way in which *response* is not the documented *answer*, of this *kind* where it is a refusal.
+
+    *known* are arguments whose value is certain, such as `param`; those that are not known are taken from the answer.
+    """
+    if response.status != answer.status:
+        yield Mismatch(rule="ADR-0004.R1", expected=f"status {answer.status}", actual=str(response))
+        return
+    yield from _media_type(answer, response)
+    yield from _headers(answer, response, known)
+    if kind is not None:
+        yield from _body(kind, response, known)
+
+
+def require(  # noqa: PLR0913 - what is sent, what must come, and under which rule
+    target: Target,
+    request: Request,
+    name: str,
+    operation: Operation | None = None,
+    *,
+    rule: str | None = None,
+    known: Mapping[str, object] | None = None,
+) -> Response:
+    """Send *request* and return the answer, which must be the refusal *name* of *operation*, or of no operation.
+
+    Raises:
+        RuleBroken: it is something else; *rule* is named where it is another refusal or none, else the kind's own rule.
+    """
+    __tracebackhide__ = True
+    response = target.send(request)
+    expectation = _Expectation(target=target, name=name, operation=operation, rule=rule, known=known or {})
+    expectation.check(response, target.curl(request))
+    return response
+
+
+def require_bytes(target: Target, sent: bytes, name: str) -> Response:
+    """Send bytes that need not be HTTP and return the answer, which must be the refusal *name* of no operation.
+
+    Raises:
+        RuleBroken: it is something else.
+    """
+    __tracebackhide__ = True
+    response = target.transport.exchange_bytes(sent)
+    expectation = _Expectation(target=target, name=name, operation=None, rule=None, known={})
+    expectation.check(response, f"printf {sent!r} | nc {target.transport.origin.removeprefix('http://')}")
+    return response
+
+
+def require_success(target: Target, request: Request, operation: Operation, *, rule: str) -> Response:
+    """Send *request* and return the answer, which must be the success of *operation* in its phase.
+
+    Raises:
+        RuleBroken: it is refused, or not answered as documented.
+    """
+    __tracebackhide__ = True
+    response, curl = target.send(request), target.curl(request)
+    if response.status not in operation.success:
+        raise RuleBroken(rule=rule, expected=f"{sorted(operation.success)}", actual=response, curl=curl)
+    wrong = undocumented((operation.answers[response.status],), response)
+    if wrong is not None:
+        raise RuleBroken(rule=wrong.rule, expected=wrong.expected, actual=wrong.actual, curl=curl)
+    return response
+
+
+def undocumented(answers: Sequence[Answer], response: Response) -> Mismatch | None:
+    """Return why *response* is none of the documented *answers*; None when it is one."""
+    first = None
+    for answer in answers:
+        for kind in (answer.kinds.values() or (None,)) if answer.status == response.status else ():
+            wrong = next(mismatches(answer, kind, response, {}), None)
+            if wrong is None:
+                return None
+            first = first or wrong
+    statuses = sorted({answer.status for answer in answers})
+    return first or Mismatch(rule="ADR-0001.R1", expected=f"a status of {statuses}", actual=str(response))
+
+
+@attrs.frozen(kw_only=True)
+class _Expectation:
+    """The refusal *name* of *operation*, or of none. *known* are arguments that the body must show."""
+
+    target: Target
+    name: str
+    operation: Operation | None
+    rule: str | None
+    known: Mapping[str, object]
+
+    def check(self, response: Response, curl: str) -> None:
+        """Raise `RuleBroken` when *response* is anything else; *curl* shows what was sent."""
+        __tracebackhide__ = True
+        promises, operation = self.target.promises, self.operation
+        found = promises.anywhere_kind(self.name) if operation is None else operation.kind(self.name)
+        if found is None:
+            raise RuleBroken(rule="ADR-0004.R1", expected=f"a documented kind {self.name!r}", actual="none", curl=curl)
+        answer, kind = found
+        limit = {} if operation is None else {"limit": operation.body_limit}
+        wrong = next(mismatches(answer, kind, response, limit | dict(self.known)), None)
+        if self.name not in recognised(promises, operation, response):
+            # Another documented refusal, or none: the check that was due did not answer.
+            worded = wrong is not None and answer.status == response.status and not self._another(response)
+            rule = wrong.rule if wrong is not None and worded else self.rule or KIND_RULES.get(self.name, "ADR-0004.R1")
+            expected = wrong.expected if wrong is not None and worded else f"{answer.status} {self.name}"
+            raise RuleBroken(rule=rule, expected=expected, actual=response, curl=curl)
+        if wrong is not None:
+            raise RuleBroken(rule=wrong.rule, expected=wrong.expected, actual=wrong.actual, curl=curl)
+
+    def _another(self, response: Response) -> bool:
+        promises = self.target.promises
+        return bool(recognised(promises, self.operation, response) or recognised(promises, None, response))
+
+
+KIND_RULES: Final[Mapping[str, str]] = {
+    "malformed_http": "ADR-0006.R3",
+    "unknown_url": "ADR-0008.R1",
+    "method_not_allowed": "ADR-0011.R3",
+    "missing_credential": "ADR-0009.R1",
+    "invalid_credential": "ADR-0009.R1",
+    "invalid_parameter": "ADR-0007.R5",
+    "insufficient_scope": "ADR-0009.R3",
+    "organization_mismatch": "ADR-0009.R4",
+    "agent_not_allowed": "ADR-0009.R5",
+    "unsupported_media_type": "ADR-0010.R1",
+    "unsupported_charset": "ADR-0010.R1",
+    "unsupported_encoding": "ADR-0010.R2",
+    "body_too_large": "ADR-0010.R3",
+    "invalid_json": "ADR-0007.R4",
+    "invalid_request": "ADR-0007.R1",
+    "model_not_found": "ADR-0013.R5",
+    "provider_not_configured": "ADR-0012.R3",
+}
+"""The rule that says when a kind of refusal is due."""
+
+
+def recognised(promises: Promises, operation: Operation | None, response: Response) -> frozenset[str]:
+    """Return the names of the documented refusals that *response* may be, by its status and body.
+
+    A kind whose sentence is filled in fits many bodies, so it is meant only where no kind fits word for word.
+    """
+    answers = promises.anywhere if operation is None else tuple(operation.answers.values())
+    names = {
+        kind.name
+        for answer in answers
+        if answer.status == response.status
+        for kind in answer.kinds.values()
+        if not any(_body(kind, response, {}))
+    }
+    exact = {name for name in names if not _is_open(promises, operation, name)}
+    names = exact or names
+    if operation is not None and {"invalid_parameter", "invalid_request"} <= names:
+        # Where the dialect words both alike, `param` tells them apart, unless the body has a member of that name too.
+        names.discard(_unlikely(promises, operation, response))
+    return frozenset(names)
+
+
+def _is_open(promises: Promises, operation: Operation | None, name: str) -> bool:
+    found = promises.anywhere_kind(name) if operation is None else operation.kind(name)
+    return found is not None and "reason" in found[1].fill.values()
+
+
+def _unlikely(promises: Promises, operation: Operation, response: Response) -> str:
+    param = response.json()["error"].get("param")
+    declared = {one["name"] for one in operation.parameters}
+    members = promises.resolve(operation.schema or {}).get("properties", {})
+    if param not in declared:
+        return "invalid_parameter"
+    return "" if param in members else "invalid_request"
+
+
+def _media_type(answer: Answer, response: Response) -> Iterator[Mismatch]:
+    stated = response.header("content-type")
+    if not answer.media_types:
+        if response.body:
+            yield Mismatch(rule="ADR-0011.R2", expected="no body", actual=str(response))
+    elif stated is None or stated.partition(";")[0] not in answer.media_types:
+        yield Mismatch(
+            rule="ADR-0004.R4",
+            expected=f"content-type {' or '.join(answer.media_types)}",
+            actual=f"content-type {stated}",
+        )
+
+
+def _headers(answer: Answer, response: Response, known: Mapping[str, object]) -> Iterator[Mismatch]:
+    for name, stated in answer.headers.items():
+        rule = HEADER_RULES.get(name, "ADR-0004.R1")
+        value = response.header(name)
+        schema = stated.get("schema", {})
+        if value is None:
+            if stated.get("required"):
+                yield Mismatch(rule=rule, expected=f"one header {name}", actual=f"{response.headers}")
+        elif not jsonschema_rs.is_valid(schema, value):
+            yield Mismatch(rule=rule, expected=f"header {name} as {schema}", actual=f"{name}: {value}")
+        elif stated.get("x-fill") in known and value != known[stated["x-fill"]]:
+            yield Mismatch(rule=rule, expected=f"{name}: {known[stated['x-fill']]}", actual=f"{name}: {value}")
+
+
+def _body(kind: Kind, response: Response, known: Mapping[str, object]) -> Iterator[Mismatch]:
+    """Yield the first way in which the body is not the kind's example, filled."""
+    actual = response.json()
+    shown = {text: _look_up(actual, path) for path, text in kind.fill.items() if text.isidentifier()}
+    for name, value in shown.items():
+        if not _well_formed(name, value):
+            yield Mismatch(rule="ADR-0004.R4", expected=f"{kind.name} with {name!r} filled in", actual=str(response))
+            return
+    own_id = response.header("x-request-id")
+    if shown.get("request_id", own_id) != own_id:
+        yield Mismatch(
+            rule="ADR-0013.R2",
+            expected=f"request id {own_id} as in the header",
+            actual=f"{shown['request_id']} in the body",
+        )
+        return
+    arguments = _templated(kind, actual) | shown | dict(known)
+    expected = kind.template.fill(arguments)
+    if list(_members(expected)) != list(_members(actual)):
+        yield Mismatch(rule="ADR-0004.R4", expected=_as_text(expected), actual=str(response))
+
+
+def _as_text(body: object) -> str:
+    """Return *body* as a failure shows it."""
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _templated(kind: Kind, actual: object) -> dict[str, object]:
+    """Return the arguments that the sentences of *actual* show, or the sample ones where they show none."""
+    arguments = dict(kind.template.sample())
+    for path, text in kind.fill.items():
+        value = _look_up(actual, path)
+        if text.isidentifier() or not isinstance(value, str):
+            continue
+        pieces = re.split(r"\{(\w+)\}", text)
+        pattern = "".join(f"(?P<{piece}>.+?)" if index % 2 else re.escape(piece) for index, piece in enumerate(pieces))
+        found = re.fullmatch(pattern, value)
+        arguments |= found.groupdict() if found else {}
+    return arguments
+
+
+def _well_formed(name: str, value: object) -> bool:
+    if name == "param" and value is None:
+        return True
+    return isinstance(value, str) and _SHOWN.get(name, re.compile(".*")).fullmatch(value) is not None
+
+
+def _look_up(body: Any, path: str) -> Any:  # noqa: ANN401 - any JSON value
+    for member in path.split("."):
+        if not isinstance(body, dict) or member not in body:
+            return _MISSING
+        body = body[member]
+    return body
+
+
+def _members(body: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the path and the value of every member, in order; what is in an array counts as one value."""
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield from _members(value, f"{path}.{name}")
+        yield path, len(body)
+    else:
+        yield path, body
+
+
+def comparable(response: Response) -> tuple[object, ...]:
+    """Return what of *response* must be the same in another answer to the same question."""
+    body, own_id = response.json(), response.header("x-request-id")
+    headers = sorted(pair for pair in response.headers if pair[0] not in PER_REQUEST)
+    if body is None:
+        return response.status, headers, response.body
+    return response.status, headers, [(path, _without_request(value, own_id)) for path, value in _members(body)]
+
+
+def _without_request(value: object, own_id: str | None) -> object:
+    """Return *value*, or a word for it when it is the id or the time of one request."""
+    if isinstance(value, str) and value == own_id:
+        return "its id"
+    return "its time" if isinstance(value, str) and _TIMESTAMP.fullmatch(value) else value
+
+
+def allow_of(target: Target, path: str) -> str:
+    """Return the `Allow` that *path* of the target's document has."""
+    return allowed_methods(target.promises.paths[path])

@@ -1,0 +1,234 @@
+"""Valid requests, and the single faults that can be put into one.
+
+Laws of this file:
+- A valid request is made from the contract's own examples, with the caller's key, organisation and agent.
+- A `Fault` is one thing wrong; two faults that touch different parts of a request can be put into the same one.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import attrs
+import jsonschema_rs
+
+from gateway_conformance.exchange import Request
+from gateway_conformance.promises import JSON, Operation, Promises, rendered
+from gateway_conformance.target import Target
+from treaty import Document
+
+PADDING: Final = b" "
+"""What a body is made longer with: white space around a JSON document means nothing (RFC 8259, section 2)."""
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A request before it is written: *path* values by parameter, *headers* by name, and the *body*."""
+
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    withheld: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing wrong, which provokes *kind*. None removes a header; *known* are arguments that the answer shows."""
+
+    kind: str
+    headers: Mapping[str, str | None] = attrs.field(factory=dict)
+    path: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
+    withheld: bool = False
+    known: Mapping[str, object] = attrs.field(factory=dict)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The parts of a request that the fault needs for itself."""
+        headers = {f"header {name.lower()}" for name in self.headers}
+        paths = {f"path {name}" for name in self.path}
+        return frozenset(headers | paths | ({"body"} if self.body is not None else set()))
+
+    def put_into(self, call: Call) -> Call:
+        """Return *call* with this wrong."""
+        lowered = {name.lower() for name in self.headers}
+        kept = {name: value for name, value in call.headers.items() if name.lower() not in lowered}
+        added = {name: value for name, value in self.headers.items() if value is not None}
+        return attrs.evolve(
+            call,
+            headers=kept | added,
+            path={**call.path, **self.path},
+            body=call.body if self.body is None else self.body,
+            withheld=call.withheld or self.withheld,
+        )
+
+
+def valid_call(target: Target, operation: Operation, example: object = None) -> Call:
+    """Return a call that passes every check; *example* is its body, else the contract's first one."""
+    callers = target.callers
+    headers = {}
+    if operation.scopes is not None:
+        headers["Authorization"] = f"Bearer {callers.token}"
+    for name in operation.agent_headers:
+        headers[name] = callers.agent
+    body = b""
+    if operation.schema is not None:
+        headers["Content-Type"] = JSON
+        body = rendered(next(iter(operation.examples.values())) if example is None else example)
+    path = {one["name"]: path_value(target, operation, one) for one in operation.parameters if one["in"] == "path"}
+    return Call(path=path, headers=headers, body=body)
+
+
+def path_value(target: Target, operation: Operation, parameter: Document) -> str:
+    """Return a value that exists for a path parameter."""
+    name: str = parameter["name"]
+    return target.callers.organization if name == operation.organization else target.callers.values[name]
+
+
+def written(operation: Operation, call: Call) -> Request:
+    """Return the request that *call* is, of *operation*."""
+    path = operation.path
+    for name, value in call.path.items():
+        path = path.replace(f"{{{name}}}", quote(value, safe=""))
+    return Request(
+        method=operation.method, path=path, headers=tuple(call.headers.items()), body=call.body, withheld=call.withheld
+    )
+
+
+def valid_request(target: Target, operation: Operation, example: object = None) -> Request:
+    """Return a request of *operation* that passes every check."""
+    return written(operation, valid_call(target, operation, example))
+
+
+def request_with(target: Target, operation: Operation, *faults: Fault) -> Request:
+    """Return a request of *operation* with all *faults* in it, and nothing else wrong."""
+    call = valid_call(target, operation)
+    for fault in faults:
+        call = fault.put_into(call)
+    return written(operation, call)
+
+
+def faults(target: Target, operation: Operation) -> tuple[Fault, ...]:
+    """Return the faults that *operation* has a documented refusal for, in the order in which it must be answered."""
+    documented = operation.kinds
+    return tuple(fault for kind, make in FAULTS.items() if kind in documented for fault in make(target, operation))
+
+
+# --- One function a kind ---------------------------------------------------------------------------------------------
+
+
+def _missing_credential(_: Target, __: Operation) -> Iterator[Fault]:
+    yield Fault(kind="missing_credential", headers={"Authorization": None})
+
+
+def _invalid_credential(target: Target, _: Operation) -> Iterator[Fault]:
+    yield Fault(kind="invalid_credential", headers={"Authorization": f"Bearer {target.callers.token[:-1]}"})
+
+
+def _invalid_parameter(target: Target, operation: Operation) -> Iterator[Fault]:
+    """Break every parameter that can be broken: leave it out where it is required, and break its schema."""
+    for parameter in operation.parameters:
+        name, known = parameter["name"], {"param": parameter["name"]}
+        broken = breaking_text(target.promises, parameter["schema"])
+        if parameter["in"] == "header":
+            if parameter.get("required"):
+                yield Fault(kind="invalid_parameter", headers={name: None}, known=known)
+            if broken is not None:
+                yield Fault(kind="invalid_parameter", headers={name: broken}, known=known)
+        elif parameter["in"] == "path" and broken is not None:
+            yield Fault(kind="invalid_parameter", path={name: broken}, known=known)
+
+
+def _insufficient_scope(target: Target, _: Operation) -> Iterator[Fault]:
+    yield Fault(kind="insufficient_scope", headers={"Authorization": f"Bearer {target.callers.unscoped_token}"})
+
+
+def _organization_mismatch(target: Target, operation: Operation) -> Iterator[Fault]:
+    if operation.organization is not None:
+        path = {operation.organization: target.callers.foreign_organization}
+        yield Fault(kind="organization_mismatch", path=path)
+
+
+def _agent_not_allowed(target: Target, operation: Operation) -> Iterator[Fault]:
+    for name in operation.agent_headers:
+        yield Fault(kind="agent_not_allowed", headers={name: target.callers.foreign_agent})
+
+
+def _unsupported_media_type(_: Target, __: Operation) -> Iterator[Fault]:
+    yield Fault(kind="unsupported_media_type", headers={"Content-Type": "text/plain"})
+
+
+def _unsupported_charset(_: Target, __: Operation) -> Iterator[Fault]:
+    yield Fault(kind="unsupported_charset", headers={"Content-Type": f"{JSON}; charset=utf-16"})
+
+
+def _unsupported_encoding(_: Target, __: Operation) -> Iterator[Fault]:
+    yield Fault(kind="unsupported_encoding", headers={"Content-Encoding": "gzip"})
+
+
+def _body_too_large(_: Target, operation: Operation) -> Iterator[Fault]:
+    """Declare one byte too many and send none: the answer must not wait for the body (ADR-0008.R5)."""
+    length = str(operation.body_limit + 1)
+    yield Fault(kind="body_too_large", headers={"Content-Length": length}, withheld=True)
+
+
+def _invalid_json(_: Target, __: Operation) -> Iterator[Fault]:
+    yield Fault(kind="invalid_json", body=b'{"model": ')
+
+
+def _invalid_request(target: Target, operation: Operation) -> Iterator[Fault]:
+    """Leave out each required member of the first example."""
+    schema = target.promises.resolve(operation.schema)
+    example: Mapping[str, Any] = next(iter(operation.examples.values()))
+    for name in schema.get("required", []):
+        body = rendered({key: value for key, value in example.items() if key != name})
+        yield Fault(kind="invalid_request", body=body, known={"param": name})
+
+
+def _model_not_found(_: Target, operation: Operation) -> Iterator[Fault]:
+    for parameter in operation.parameters:
+        if parameter["in"] == "path" and parameter["name"] == "model":
+            yield Fault(kind="model_not_found", path={"model": "no-such/model"})
+
+
+def _provider_not_configured(_: Target, __: Operation) -> Iterator[Fault]:
+    yield Fault(kind="provider_not_configured")
+
+
+FAULTS: Final[Mapping[str, Callable[[Target, Operation], Iterator[Fault]]]] = {
+    "missing_credential": _missing_credential,
+    "invalid_credential": _invalid_credential,
+    "invalid_parameter": _invalid_parameter,
+    "insufficient_scope": _insufficient_scope,
+    "organization_mismatch": _organization_mismatch,
+    "agent_not_allowed": _agent_not_allowed,
+    "unsupported_media_type": _unsupported_media_type,
+    "unsupported_charset": _unsupported_charset,
+    "unsupported_encoding": _unsupported_encoding,
+    "body_too_large": _body_too_large,
+    "invalid_json": _invalid_json,
+    "invalid_request": _invalid_request,
+    "provider_not_configured": _provider_not_configured,
+    "model_not_found": _model_not_found,
+}
+"""How each refusal of an operation is provoked, in the order of the checks (ADR-0008)."""
+
+
+def breaking_text(promises: Promises, schema: Document) -> str | None:
+    """Return a text that breaks the *schema* of a parameter, or None when every text keeps it."""
+    limit = promises.resolve(schema).get("maxLength", 0)
+    validator = jsonschema_rs.validator_for(promises.closed(schema), validate_formats=True)
+    candidates = ("no-uuid-but-text", "x" * (limit + 1), "~")
+    return next((text for text in candidates if not validator.is_valid(text)), None)
+
+
+def padded(body: bytes, length: int) -> bytes:
+    """Return *body* made *length* bytes long without changing what it says."""
+    return body + PADDING * (length - len(body))
+
+
+def example_of(operation: Operation) -> dict[str, Any]:
+    """Return a copy of the contract's first example of a body."""
+    copy: dict[str, Any] = json.loads(rendered(next(iter(operation.examples.values()))))
+    return copy

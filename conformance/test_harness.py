@@ -1,0 +1,285 @@
+"""The judge on the bench: floors, probes, rules and matrix, shown what they must not let pass."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import Final
+
+import attrs
+import pytest
+from gateway_conformance.engine import Observation, Run
+from gateway_conformance.expectations import checks, plans
+from gateway_conformance.floors import missed
+from gateway_conformance.matrix import complaints, main, proofs, render
+from gateway_conformance.probes import UNPROVOKED, Seen, provoke
+from gateway_conformance.promises import Operation, read_promises
+from gateway_conformance.rules import Rule, RuleBroken, confirmed_by, confirms, read_rules, require_none
+from gateway_conformance.target import Target
+
+CHAT: Final = "POST /v1/chat/completions"
+
+
+@attrs.frozen
+class Witness:
+    """A target, and a run of it that is just enough."""
+
+    target: Target
+    run: Run
+    provoked: list[Seen]
+
+    def without(self, left_out: Callable[[Observation], bool]) -> "Witness":
+        """Return the witness of a run that did not see these."""
+        kept = tuple(one for one in self.run.observations if not left_out(one))
+        return attrs.evolve(self, run=attrs.evolve(self.run, observations=kept))
+
+    def rules(self) -> list[str]:
+        """Return the rules of the floors that are missed."""
+        return [broken.rule for broken in missed(self.target, self.run, self.provoked)]
+
+
+def observations(operation: Operation) -> list[Observation]:
+    """Return 20 positive cases of *operation* and, where it has a body, 20 negative ones, as they should be."""
+    good = Observation(
+        operation=operation.label,
+        phase="coverage",
+        mode="positive",
+        description="",
+        declared=True,
+        negative_body=False,
+        status=min(operation.success),
+        path=operation.path,
+        kinds=frozenset(),
+    )
+    bad = attrs.evolve(good, mode="negative", negative_body=True, status=400, kinds=frozenset({"invalid_request"}))
+    return [good] * 20 + [bad] * (20 if operation.schema is not None else 0)
+
+
+@pytest.fixture(scope="module")
+def enough(root: Target) -> Witness:
+    """A run with exactly what the floors ask for."""
+    seen = [one for operation in root.promises.operations for one in observations(operation)]
+    return Witness(root, Run(observations=tuple(seen), failures=()), list(provoke(root)))
+
+
+def first_of(enough: Witness, mode: str) -> Callable[[Observation], bool]:
+    """Return what picks one case of the chat operation."""
+    chosen = next(one for one in enough.run.observations if one.operation == CHAT and one.mode == mode)
+    waiting = [chosen]
+    return lambda one: one == chosen and bool(waiting and waiting.pop())
+
+
+def test_enough_is_enough(enough: Witness) -> None:
+    """A run with exactly what the floors ask for misses none."""
+    assert [] == enough.rules()
+
+
+@confirms("ADR-0016.R1")
+def test_a_status_that_was_never_seen_is_missed(enough: Witness) -> None:
+    """A documented status that neither a case nor a probe saw fails the run."""
+    blind = attrs.evolve(enough, provoked=[one for one in enough.provoked if (one.where, one.status) != (CHAT, 413)])
+
+    assert ["ADR-0016.R1", "ADR-0016.R4"] == blind.rules()
+
+
+@confirms("ADR-0016.R2")
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_nineteen_cases_are_too_few(enough: Witness, mode: str) -> None:
+    """One case below the floor fails the run."""
+    assert ["ADR-0016.R2"] == enough.without(first_of(enough, mode)).rules()
+
+
+@confirms("ADR-0016.R2")
+def test_a_refusal_by_another_check_does_not_count(enough: Witness) -> None:
+    """A negative body that was refused for its media type proves nothing about the schema check."""
+    other = [attrs.evolve(one, kinds=frozenset({"unsupported_media_type"})) for one in enough.run.observations]
+    blind = attrs.evolve(enough, run=attrs.evolve(enough.run, observations=tuple(other)))
+
+    assert {"ADR-0016.R2"} == set(blind.rules())
+
+
+@confirms("ADR-0016.R3")
+def test_a_request_outside_the_mount_is_missed(enough: Witness) -> None:
+    """A request that left the mount fails the run."""
+    mounted = attrs.evolve(enough, target=attrs.evolve(enough.target, mount="/v1"))
+
+    assert {"ADR-0016.R3"} == set(mounted.rules())
+
+
+@confirms("ADR-0016.R4")
+@pytest.mark.parametrize(("where", "kind"), [(CHAT, "invalid_json"), ("outside any operation", "unknown_url")])
+def test_a_kind_that_was_never_provoked_is_missed(enough: Witness, where: str, kind: str) -> None:
+    """A documented kind that no probe provoked fails the run, in an operation and outside."""
+    blind = attrs.evolve(enough, provoked=[one for one in enough.provoked if (one.where, one.kind) != (where, kind)])
+
+    assert ["ADR-0016.R4"] == blind.rules()
+
+
+@confirms("ADR-0004.R7")
+def test_a_fault_of_the_gateway_is_missed(enough: Witness) -> None:
+    """A kind that nothing may provoke must be documented outside the operations, and fails the run when it is seen."""
+    faulty = attrs.evolve(enough.run.observations[0], status=500)
+    seen = attrs.evolve(enough, run=attrs.evolve(enough.run, observations=(*enough.run.observations, faulty)))
+    documented = {name for answer in enough.target.promises.anywhere for name in answer.kinds}
+
+    assert documented >= UNPROVOKED
+    assert ["ADR-0004.R7"] == seen.rules()
+
+
+@confirms("ADR-0016.R4")
+def test_a_documented_kind_without_a_probe_fails(root: Target) -> None:
+    """A contract that documents a kind which the suite cannot provoke is not proved by what it can."""
+    document = json.loads(json.dumps(root.promises.document))
+    document["components"]["examples"]["quota_exceeded"] = document["components"]["examples"]["insufficient_scope"]
+    listed = document["components"]["responses"]["Forbidden"]["content"]["application/json"]["examples"]
+    listed["quota_exceeded"] = {"$ref": "#/components/examples/quota_exceeded"}
+
+    with pytest.raises(RuleBroken, match=r"\AADR-0016\.R4\n.*'quota_exceeded'"):
+        list(provoke(attrs.evolve(root, promises=read_promises(document))))
+
+
+def test_positive_data_may_miss_only_where_a_name_is_free(root: Target) -> None:
+    """404 is expected of a path parameter that names a thing and is left free, and 401, 403 and 429 of nothing."""
+    pinned, free = plans(root)
+    accepted = {
+        (plan.name, operation.id): checks(operation, free=plan.free)["positive_data_acceptance"]["expected-statuses"]
+        for plan in (pinned, free)
+        for operation in plan.operations
+    }
+
+    assert ["501"] == accepted["pinned", "createChatCompletion"]
+    assert ["200"] == accepted["pinned", "retrieveModel"]
+    assert ["200", "404"] == accepted["free", "retrieveModel"]
+    assert {"200", "404", "501"} == {status for statuses in accepted.values() for status in statuses}
+
+
+def test_negative_data_is_never_a_server_error(root: Target) -> None:
+    """No 5xx is accepted of negative data, and of all data only the documented 501."""
+    for operation in root.promises.operations:
+        settings = checks(operation, free=False)
+        statuses = settings["negative_data_rejection"]["expected-statuses"]
+
+        assert {"400", "415"} >= set(statuses)
+        assert {"2xx", "3xx", "4xx"} | ({"501"} if operation.phase else set()) == set(
+            settings["not_a_server_error"]["expected-statuses"]
+        )
+
+
+FIRST: Final = f"ADR-{42:04}"
+SECOND: Final = f"ADR-{43:04}"
+"""Records that are made up: no mention of them may look like one of a real record."""
+
+RECORD: Final = dedent(
+    f"""\
+    ---
+    id: {FIRST}
+    status: accepted
+    ---
+    # A title
+
+    ## Decision
+    - R9. This MUST not be read: it is no rule.
+
+    ## Rules
+    - R1. The first MUST be
+      read to its end.
+    - R2. The second SHOULD be read.
+    - R3. The third says neither.
+    """
+)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one record, one proposed record, and one test beside what is none."""
+    for folder in ("adr", "tests", "conformance"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "adr/0042-a-title.md").write_text(RECORD)
+    proposed = RECORD.replace("accepted", "proposed").replace("0042", "0043")
+    (tmp_path / "adr/0043-another.md").write_text(proposed)
+    (tmp_path / "adr/README.md").write_text("- R1. No record MUST be read here.")
+    marked = f'@confirms("{FIRST}.R1")\n'
+    (tmp_path / "tests/test_it.py").write_text(f"{marked}def test_it(): ...\n\n{marked}def helper(): ...\n")
+    return tmp_path
+
+
+def test_rules_are_read_with_level_and_status(repository: Path) -> None:
+    """Rules are the numbered lines of the last section, wrapped or not, with the level that their text has."""
+    first, *others = read_rules(repository / "adr")
+
+    assert Rule(id=f"{FIRST}.R1", level="MUST", text="The first MUST be read to its end.", accepted=True) == first
+    assert [
+        (f"{FIRST}.R2", "SHOULD", True),
+        (f"{FIRST}.R3", "INFO", True),
+        (f"{SECOND}.R1", "MUST", False),
+        (f"{SECOND}.R2", "SHOULD", False),
+        (f"{SECOND}.R3", "INFO", False),
+    ] == [(rule.id, rule.level, rule.accepted) for rule in others]
+
+
+@confirms("ADR-0016.R6")
+def test_a_must_without_a_test_is_an_error(repository: Path) -> None:
+    """A MUST of an accepted record that no test confirms is complained about; other rules are not."""
+    rules = list(read_rules(repository / "adr"))
+
+    assert [f"{FIRST}.R1: no test confirms: The first MUST be read to its end."] == list(complaints(rules, {}))
+    assert [] == list(complaints(rules, {f"{FIRST}.R1": ["a test"]}))
+
+
+@confirms("ADR-0016.R6")
+def test_a_test_of_no_rule_is_an_error(repository: Path) -> None:
+    """A test that confirms a rule that is not there is complained about."""
+    rules = list(read_rules(repository / "adr"))
+    confirmed = {f"{FIRST}.R1": ["a test"], f"{FIRST}.R7": ["another"]}
+
+    assert [f"{FIRST}.R7: no such rule, but another confirms it"] == list(complaints(rules, confirmed))
+
+
+@confirms("ADR-0016.R6")
+def test_the_matrix_is_written_and_checked(repository: Path) -> None:
+    """The matrix lists each rule with its tests, and a matrix that is out of date fails the check."""
+    arguments = ["--root", str(repository)]
+    matrix = repository / "conformance/MATRIX.md"
+
+    assert 1 == main(["--check", *arguments])
+    assert 0 == main(arguments)
+    assert 0 == main(["--check", *arguments])
+    assert (
+        f"| {FIRST}.R1 | MUST | The first MUST be read to its end. | `tests/test_it.py::test_it` |"
+        in matrix.read_text()
+    )
+    (repository / "tests/test_it.py").write_text(f'@confirms("{FIRST}.R1")\nasync def test_other(): ...\n')
+    assert ["tests/test_it.py::test_other"] == [proof.name for proof in proofs(repository)]
+    assert 1 == main(["--check", *arguments])
+
+
+def test_a_long_rule_is_cut_at_a_word() -> None:
+    """The matrix shows the beginning of a long rule, and a bar in it does not break the table."""
+    rule = Rule(id=f"{FIRST}.R1", level="MUST", text="a|b " + "word " * 40, accepted=True)
+
+    assert "| a\\|b word" in render([rule], {})
+    assert "word … |" in render([rule], {})
+
+
+def test_marks_are_kept_on_the_function() -> None:
+    """`confirms` marks a check or a test, and says nothing about others."""
+
+    def check() -> None: ...
+
+    confirms(f"{FIRST}.R1", f"{SECOND}.R1")(check)
+
+    assert (f"{FIRST}.R1", f"{SECOND}.R1") == confirmed_by(check)
+    assert () == confirmed_by(print)
+
+
+def test_many_failures_are_shown_together() -> None:
+    """One failure is raised as it is, several with the rule of the first and the texts of all."""
+    first, second = (RuleBroken(rule=f"{FIRST}.R{n}", expected=n, actual=0, curl="curl") for n in (1, 2))
+
+    require_none([])
+    with pytest.raises(RuleBroken) as raised:
+        require_none([first])
+    assert raised.value is first
+    with pytest.raises(RuleBroken, match=rf"(?s)\A{FIRST}\.R1\n.*2 failures.*{FIRST}\.R2") as raised:
+        require_none([first, second])
+    assert f"{FIRST}.R1" == raised.value.rule

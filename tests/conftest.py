@@ -1,0 +1,49 @@
+"""What the tests share: how often Hypothesis tries, a gateway in this process, and treaty's small document."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+import treaty
+from fakes import House, build_house, effective
+
+# The same examples on every run, without a store: a red test is red everywhere. Deadlines would time the machine.
+settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=100)
+settings.load_profile("unit")
+
+
+@pytest.fixture(scope="session")
+def built_house() -> House:
+    """Return a gateway with the canonical contract at the root and a dialect beside it."""
+    return build_house({"/": effective(), "/ibex": effective("ibex", mount="/ibex")})
+
+
+@pytest.fixture
+def house(built_house: House) -> Iterator[House]:
+    """Return that gateway with an empty log; compiling its contracts takes longer than a test."""
+    yield built_house
+    built_house.log.requests.clear()
+    built_house.log.failures.clear()
+    built_house.identity.tokens_asked.clear()
+    built_house.identity.agents_asked.clear()
+    built_house.identity.fault = built_house.catalogue.fault = None
+
+
+@pytest.fixture
+def small() -> treaty.Document:
+    """Return a fresh copy of the small contract, to be changed at will."""
+    return treaty.load(Path(__file__).parent / "treaty" / "small.yaml")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that puts a text into a file and says where."""
+
+    def written(text: str) -> Path:
+        path = tmp_path / "file.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
