@@ -144,9 +144,12 @@ def build(*, out: Path = Path("openapi/effective"), folder: Folder = PACKAGED) -
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
-    out.mkdir(parents=True, exist_ok=True)
     for name, document in _documents(source):
-        (out / f"{name}.json").write_text(_render(document), encoding="utf-8")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / f"{name}.json").write_text(_render(document), encoding="utf-8")
+        except OSError as error:
+            _fail(f"--out: cannot write to {out}: {error.strerror}")
         sys.stderr.write(f"wrote {out / name}.json\n")
 
 
@@ -160,17 +163,19 @@ def check(*, folder: Folder = PACKAGED) -> None:
     Args:
         folder: Folder with gateway.yaml and overlays/.
     """
+    if not (folder / "gateway.yaml").is_file():
+        _fail(f"--contract: there is no gateway.yaml in {folder}")
     source = Source(folder=folder)
-    found = 0
-    for name, document in _documents(source):
-        broken = problems(document)
-        sys.stderr.write(f"{name}: {'ok' if not broken else f'{len(broken)} problems'}\n")
-        for problem in broken:
-            sys.stdout.write(f"{name}: {problem}\n")
-        found += len(broken)
-    require_operations(source.operations)
-    for dialect in source.dialects:
-        serve_routes(_effective(source, dialect, mount="/", phase=1))
+    try:
+        found = _judge(source)
+        if not found:  # what is no sound document cannot be asked whether it can be served
+            require_operations(source.operations)
+            for dialect in source.dialects:
+                serve_routes(_effective(source, dialect, mount="/", phase=1))
+    except TreatyError as error:
+        found = [str(error)]
+    for problem in found:
+        sys.stdout.write(f"{problem}\n")
     if found:
         sys.exit(CHECK_FAILED)
 
@@ -276,6 +281,16 @@ def _documents(source: Source) -> list[tuple[str, Document]]:
         made += [(f"{name}.phase{phase}", _effective(source, name, mount="/", phase=phase)) for phase in (1, 2)]
         made.append((f"{name}.sdk", sdk(source.dialect(name))))
     return made
+
+
+def _judge(source: Source) -> list[str]:
+    """Return what is wrong with each document that is made from the source, with the document's name."""
+    found = []
+    for name, document in _documents(source):
+        broken = problems(document)
+        sys.stderr.write(f"{name}: {'ok' if not broken else f'{len(broken)} problems'}\n")
+        found += [f"{name}: {problem}" for problem in broken]
+    return found
 
 
 def _render(document: Document) -> str:

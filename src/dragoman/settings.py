@@ -78,15 +78,18 @@ def read_settings(environment: Mapping[str, str], known: Known, *, mounts: str =
     stated = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     prefixes = _read_mounts(stated.get("DRAGOMAN_MOUNTS", mounts), known.dialects)
     flags = _Flags(stated=stated, known=known)
-    valid = {"DRAGOMAN_HOST", "DRAGOMAN_PORT", "DRAGOMAN_MOUNTS", *DEVELOPMENT, *flags.names("")}
+    choices = flags.choices("")
     for prefix in prefixes:
-        valid |= flags.names(prefix)
-    for name in stated:
+        choices |= flags.choices(prefix)
+    valid = {"DRAGOMAN_HOST", "DRAGOMAN_PORT", "DRAGOMAN_MOUNTS", *DEVELOPMENT, *choices}
+    for name, value in stated.items():
         if name not in valid:
             near = get_close_matches(name, valid, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else "; `dragoman serve --help` lists the variables"
             message = f"unknown variable {name}{hint}"
             raise SettingsError(message)
+        if name in choices:  # also where a more specific flag wins: a bad value is never ignored
+            _choice(name, value, choices[name])
     return Settings(
         host=stated.get("DRAGOMAN_HOST", "127.0.0.1"),
         port=_read_port(stated.get("DRAGOMAN_PORT", "8080")),
@@ -150,11 +153,12 @@ class _Flags:
     stated: Mapping[str, str]
     known: Known
 
-    def names(self, prefix: str) -> set[str]:
-        """Return every flag that may be set for the mount *prefix*, or for all where it is empty."""
+    def choices(self, prefix: str) -> dict[str, Mapping[str, object]]:
+        """Return what each flag may be that can be set for the mount *prefix*, or for all where it is empty."""
         start = _start(prefix)
-        phases = {f"{start}PHASE_{_upper(name)}" for name, forwards in self.known.operations.items() if forwards}
-        return {f"{start}PHASE"} | phases | {f"{start}ENDPOINT_{_upper(name)}" for name in self.known.operations}
+        phases = [f"{start}PHASE_{_upper(name)}" for name, forwards in self.known.operations.items() if forwards]
+        endpoints = [f"{start}ENDPOINT_{_upper(name)}" for name in self.known.operations]
+        return {**dict.fromkeys([f"{start}PHASE", *phases], _PHASES), **dict.fromkeys(endpoints, _SWITCH)}
 
     def phases(self, prefix: str) -> dict[str, int]:
         """Return the phase of each operation that forwards, at the mount *prefix*."""

@@ -62,7 +62,12 @@ class Gateway:
             if path == prefix or path.startswith(f"{prefix}/"):
                 context.event.mount = prefix or "/"
                 inner = {**scope, "path": path[len(prefix) :] or "/", CONTEXT_KEY: context}
-                await mount.app(inner, _body_follows, send)
+                try:
+                    await mount.app(inner, _body_follows, send)
+                except Exception as error:
+                    if context.event.status is not None:
+                        raise  # the answer has begun: nothing else can be said
+                    await _send(mount.fail(error, context), send)  # Falcon reads the request before it handles errors
                 return
         await _send(self._outside.refuse(Kind.UNKNOWN_URL, context), send)
 

@@ -105,7 +105,7 @@ class Mount:
     ) -> None:
         """Answer what Falcon's router raises: an unknown route, a method that is not declared or not known to it."""
         context: RequestContext = req.scope[CONTEXT_KEY]
-        path = self._paths.get(req.uri_template)
+        path = self._paths.get(req.uri_template or "")
         if path is None:
             _send(resp, self._refused(Refusal(Kind.UNKNOWN_URL), context))
         elif req.method not in path.allowed:
@@ -117,10 +117,12 @@ class Mount:
     async def _fail(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, _: Mapping[str, Any]
     ) -> None:
-        """Answer a fault of ours: the contract's 500, with nothing of the fault in it."""
-        context: RequestContext = req.scope[CONTEXT_KEY]
+        _send(resp, self.fail(error, req.scope[CONTEXT_KEY]))
+
+    def fail(self, error: Exception, context: RequestContext) -> Presented:
+        """Log a fault of ours, and return the answer to it: the contract's 500, with nothing of the fault in it."""
         self._log.failure(failure_fields(error, context.event))
-        _send(resp, self.refuse(Kind.INTERNAL_ERROR, context))
+        return self.refuse(Kind.INTERNAL_ERROR, context)
 
     def refuse(self, kind: Kind, context: RequestContext) -> Presented:
         """Return the answer to a refusal outside any operation, in the shape of this mount."""

@@ -1,0 +1,165 @@
+"""Who is calling, and whether he may: each step alone, with a fake identity."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from gateway_conformance.rules import confirms
+
+from documents import tiny
+from dragoman.contract import Operation, compile_contract
+from dragoman.errors import Kind, Refusal
+from dragoman.gate.callers import authenticate, bearer_token, require_own_organization, require_scopes, verify_agent
+from dragoman.model import Agent, Principal
+from fakes import AGENT, FOREIGN, FOREIGN_AGENT, OWN, PRINCIPAL, TOKEN, UNSCOPED, FakeIdentity
+
+TEXT = {"type": "string"}
+
+
+def operation(path: str = "/things", /, **stated: Any) -> Operation:  # noqa: ANN401 - members of an operation
+    """Return the compiled operation that states *stated*."""
+    return compile_contract(tiny(path, **stated)).operations[0]
+
+
+SECURED = operation(security=[{"bearer": ["chat"]}])
+OPEN = operation()
+OF_ORGANIZATION = operation(
+    "/orgs/{org_id}",
+    parameters=[{"name": "org_id", "in": "path", "required": True, "schema": TEXT}],
+    **{"x-dragoman": {"organization": {"path": "org_id"}}},
+)
+WITH_AGENT = operation(
+    parameters=[{"name": name, "in": "header", "schema": TEXT} for name in ("X-First", "X-Second")],
+    **{"x-dragoman": {"agent": {"from": [{"header": "X-First"}, {"header": "X-Second"}]}}},
+)
+
+
+def refused(step: Callable[[], object]) -> Kind | None:
+    """Return the kind of the refusal that *step* raises, or None when it lets the caller pass."""
+    try:
+        step()
+    except Refusal as refusal:
+        return refusal.kind
+    return None
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_token_is_what_follows_the_scheme(scheme: str) -> None:
+    """The scheme is matched without regard to case, and spaces around the token do not count."""
+    assert "t" == bearer_token({"authorization": f"{scheme}   t "})
+
+
+@confirms("ADR-0009.R1")
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer  ", "Basic dDp0", "t", "Bearer\tt"])
+def test_a_header_without_a_bearer_token_is_an_invalid_credential(header: str) -> None:
+    """An Authorization header of another form is an invalid credential, and not a missing one."""
+    assert Kind.INVALID_CREDENTIAL == refused(lambda: bearer_token({"authorization": header}))
+
+
+@confirms("ADR-0009.R1")
+def test_no_header_is_a_missing_credential() -> None:
+    """Without an Authorization header the credential is missing."""
+    assert Kind.MISSING_CREDENTIAL == refused(lambda: bearer_token({}))
+
+
+def test_the_principal_is_whose_key_the_token_is() -> None:
+    """A known token gives its principal."""
+    found = asyncio.run(authenticate(FakeIdentity(), SECURED, {"authorization": f"Bearer {TOKEN}"}))
+
+    assert PRINCIPAL == found
+
+
+@confirms("ADR-0009.R1")
+def test_an_unknown_token_is_an_invalid_credential() -> None:
+    """A token that is nobody's is refused."""
+    headers = {"authorization": "Bearer nobody's"}
+
+    assert Kind.INVALID_CREDENTIAL == refused(lambda: asyncio.run(authenticate(FakeIdentity(), SECURED, headers)))
+
+
+def test_an_open_operation_asks_nobody() -> None:
+    """Where no credential is asked, a sent one is not looked at."""
+    identity = FakeIdentity()
+
+    found = asyncio.run(authenticate(identity, OPEN, {"authorization": f"Bearer {TOKEN}"}))
+
+    assert (None, []) == (found, identity.tokens_asked)
+
+
+@confirms("ADR-0009.R3")
+def test_a_key_without_the_scope_is_refused() -> None:
+    """A key must have every scope of the operation."""
+    assert refused(lambda: require_scopes(SECURED, PRINCIPAL)) is None
+    assert Kind.INSUFFICIENT_SCOPE == refused(lambda: require_scopes(SECURED, UNSCOPED))
+
+
+def test_an_open_operation_needs_no_scope() -> None:
+    """Where nobody is asked, or no scope is stated, no scope is missing."""
+    unscoped = operation(security=[{"bearer": []}])
+
+    assert refused(lambda: require_scopes(OPEN, None)) is None
+    assert refused(lambda: require_scopes(unscoped, UNSCOPED)) is None
+
+
+@confirms("ADR-0009.R4")
+@pytest.mark.parametrize("organization", [FOREIGN, "no-organisation", ""])
+def test_another_organization_in_the_path_is_refused(organization: str) -> None:
+    """An organisation that is not the caller's is refused, whether it exists or not."""
+    path = {"org_id": organization}
+
+    assert Kind.ORGANIZATION_MISMATCH == refused(lambda: require_own_organization(OF_ORGANIZATION, PRINCIPAL, path))
+
+
+@pytest.mark.parametrize(
+    ("stated", "principal", "path"),
+    [
+        (OF_ORGANIZATION, PRINCIPAL, {"org_id": OWN}),
+        (OF_ORGANIZATION, PRINCIPAL, {"org_id": OWN.upper()}),
+        (OF_ORGANIZATION, None, {"org_id": FOREIGN}),
+        (OPEN, PRINCIPAL, {}),
+    ],
+)
+def test_the_callers_own_organization_passes(
+    stated: Operation, principal: Principal | None, path: dict[str, str]
+) -> None:
+    """The caller's organisation passes in any case of its letters; without a caller or a trait nothing is compared."""
+    assert refused(lambda: require_own_organization(stated, principal, path)) is None
+
+
+def verified(headers: dict[str, str], *, identity: FakeIdentity | None = None) -> Agent | None:
+    """Return the agent that is found in *headers*."""
+    return asyncio.run(verify_agent(identity or FakeIdentity(), WITH_AGENT, PRINCIPAL, headers))
+
+
+@confirms("ADR-0009.R5")
+def test_an_unknown_and_a_foreign_agent_look_alike() -> None:
+    """An agent of another organisation and one that does not exist get the same refusal."""
+    foreign = refused(lambda: verified({"x-first": FOREIGN_AGENT}))
+    unknown = refused(lambda: verified({"x-first": "nobody"}))
+
+    assert (Kind.AGENT_NOT_ALLOWED, Kind.AGENT_NOT_ALLOWED) == (foreign, unknown)
+
+
+@confirms("ADR-0009.R6")
+def test_the_first_header_of_the_trait_names_the_agent() -> None:
+    """Of several agent headers the first of the trait's list counts, in any case of the uuid's letters."""
+    identity = FakeIdentity()
+
+    found = verified({"x-second": FOREIGN_AGENT, "x-first": AGENT.upper()}, identity=identity)
+
+    assert (Agent(id=AGENT, name="main", organization=OWN), [AGENT]) == (found, identity.agents_asked)
+
+
+def test_no_header_names_no_agent() -> None:
+    """Where no agent header is sent, there is no agent."""
+    assert verified({}) is None
+
+
+def test_without_a_principal_there_is_no_agent() -> None:
+    """An agent acts for somebody: where nobody is asked who he is, none is looked up."""
+    identity = FakeIdentity()
+
+    found = asyncio.run(verify_agent(identity, WITH_AGENT, None, {"x-first": AGENT}))
+
+    assert (None, []) == (found, identity.agents_asked)

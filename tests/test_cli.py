@@ -1,0 +1,425 @@
+"""The commands: what they print, where, and how they end."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from gateway_conformance.rules import confirms
+
+from dragoman.app import serve_routes
+from dragoman.cli import main
+from dragoman.contract.source import PACKAGED, Source
+from dragoman.server import listen
+from dragoman.settings import process_environment
+from fakes import AGENT, OWN, effective
+from process import LOOPBACK, PATIENCE, Outcome, Served, ask, free_port, run, serve_here, served
+from treaty import sdk
+
+DOCUMENTS: Final = ("dragoman.phase1", "dragoman.phase2", "dragoman.sdk", "ibex.phase1", "ibex.phase2", "ibex.sdk")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test without variables of ours, whatever the developer has exported."""
+    for name in list(process_environment()):
+        if name.startswith("DRAGOMAN_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a copy of the packaged contract that a test may break."""
+    return Path(shutil.copytree(PACKAGED, tmp_path / "openapi"))
+
+
+def here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Outcome:
+    """Run the program with *arguments* in this process, to its end."""
+    try:
+        main(arguments)
+    except SystemExit as end:
+        code = end.code
+    else:
+        code = 0
+    printed = capsys.readouterr()
+    return Outcome(code=code, out=printed.out, err=printed.err)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace the first *old* in the file at *path*."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+# --- Help and usage ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("serve", ["dragoman serve", "DRAGOMAN_ENDPOINT_RESPONSES=off dragoman serve --port 9000", "DRAGOMAN_MOUNTS"]),
+        ("demo", ["dragoman demo --port 8080 --env-file demo.env"]),
+        ("contract show", ["dragoman contract show --for-sdk"]),
+        ("contract build", ["dragoman contract build --contract openapi"]),
+        ("contract check", ["dragoman contract check --contract openapi"]),
+        ("routes", ["DRAGOMAN_MOUNTS=/api=DIALECT dragoman routes"]),
+    ],
+)
+def test_the_help_of_every_command_has_examples(
+    capsys: pytest.CaptureFixture[str], command: str, shown: list[str]
+) -> None:
+    """`--help` ends well, and shows how the command is typed."""
+    outcome = here(capsys, *command.split(), "--help")
+
+    assert (0, "") == (outcome.code, outcome.err)
+    assert [] == [text for text in shown if text not in outcome.out]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_the_program_lists_its_commands(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """Without a command, and with `--help`, the commands are listed."""
+    outcome = here(capsys, *arguments)
+
+    assert 0 == outcome.code
+    assert [] == [name for name in ("serve", "demo", "contract", "routes") if name not in outcome.out]
+
+
+@confirms("ADR-0018.R1")
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("srve", ['"srve"', '"serve"']),
+        ("contract shw", ['"shw"', '"show"']),
+        ("serve --prot 1", ["--prot", "--port"]),
+        ("serve --port http", ["--port", '"http"']),
+        ("serve --port 65536", ["--port", "65536"]),
+        ("demo --phase 3", ["--phase", "3"]),
+        ("demo --phase 2", ["2", "no operation can forward"]),
+        ("serve extra", ["extra"]),
+        ("contract show --dialect ibx", ["'ibx'", "'ibex'"]),
+        ("contract check --contract /nowhere", ["--contract", "/nowhere"]),
+        ("contract show --contract /nowhere", ["/nowhere"]),
+        ("contract build --out /dev/null/out", ["--out", "/dev/null/out"]),
+        ("demo --env-file /nowhere/demo.env", ["--env-file", "/nowhere/demo.env"]),
+        ("serve --host 192.0.2.1 --port 0", ["192.0.2.1", "--host"]),
+        ("serve --host no.such.host.invalid --port 0", ["no.such.host.invalid", "--host"]),
+    ],
+)
+def test_bad_usage_ends_with_2_and_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: str, named: list[str]
+) -> None:
+    """Bad usage ends with exit code 2 and one line, which names what is wrong and what was probably meant."""
+    outcome = here(capsys, *arguments.split())
+
+    [*_, line] = outcome.err.splitlines()
+    assert (2, "") == (outcome.code, outcome.out)
+    assert line.startswith("dragoman: ")
+    assert [] == [name for name in named if name not in line]
+    assert [] == [other for other in outcome.err.splitlines()[:-1] if "there is no key" not in other]
+
+
+@confirms("ADR-0018.R1")
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("DRAGOMAN_PROT=1", "unknown variable DRAGOMAN_PROT; did you mean DRAGOMAN_PORT?"),
+        ("DRAGOMAN_MOUNTS=/=ibx", "DRAGOMAN_MOUNTS: unknown dialect 'ibx'; did you mean 'ibex'?"),
+        ("DRAGOMAN_PHASE=2", "DRAGOMAN_PHASE=2: no operation can forward; leave it at 1"),
+        ("DRAGOMAN_ENDPOINT_CHAT=no", "DRAGOMAN_ENDPOINT_CHAT: 'no' is not accepted; it must be on or off"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "demo", "routes"])
+def test_a_bad_variable_ends_with_2_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, variable: str, said: str
+) -> None:
+    """A misspelt variable, dialect or value ends every command that reads the environment, in one line."""
+    name, _, value = variable.partition("=")
+    monkeypatch.setenv(name, value)
+
+    assert Outcome(code=2, out="", err=f"dragoman: {said}\n") == here(capsys, command)
+
+
+@confirms("ADR-0018.R1", "ADR-0003.R4")
+def test_a_process_ends_as_main_does() -> None:
+    """The real process ends with exit code 2 and one line on standard error, too."""
+    said = "dragoman: DRAGOMAN_PHASE_CHAT=2: 'chat' cannot forward; leave it at 1\n"
+
+    assert Outcome(code=2, out="", err=said) == run("serve", DRAGOMAN_PHASE_CHAT="2")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """`--version` prints the version."""
+    assert Outcome(code=0, out="0.1.0\n", err="") == run("--version")
+
+
+# --- The contract -----------------------------------------------------------------------------------------------------
+
+
+@confirms("ADR-0001.R4")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", effective()),
+        ("--dialect ibex --mount /ibex", effective("ibex", mount="/ibex")),
+        ("--phase 2", effective(phases={"chat": 2, "responses": 2})),
+        ("--for-sdk", sdk(Source().canonical)),
+        ("--for-sdk --dialect ibex", sdk(Source().dialect("ibex"))),
+    ],
+)
+def test_a_contract_is_shown(capsys: pytest.CaptureFixture[str], arguments: str, expected: dict[str, object]) -> None:
+    """`contract show` prints one document as JSON, member by member in its order, and nothing else."""
+    outcome = here(capsys, "contract", "show", *arguments.split())
+
+    assert (0, "") == (outcome.code, outcome.err)
+    assert json.dumps(expected) == json.dumps(json.loads(outcome.out))
+
+
+@confirms("ADR-0018.R3")
+def test_the_built_documents_are_the_shown_ones(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`contract build` writes every dialect in both phases and for client generators, and makes the folder."""
+    out = tmp_path / "deep" / "out"
+    built = here(capsys, "contract", "build", "--out", str(out))
+    shown = here(capsys, "contract", "show", "--dialect", "ibex", "--phase", "2")
+
+    assert (0, "") == (built.code, built.out)
+    assert [f"{name}.json" for name in DOCUMENTS] == sorted(path.name for path in out.iterdir())
+    assert [f"wrote {out}/{name}.json" for name in DOCUMENTS] == built.err.splitlines()
+    assert shown.out == (out / "ibex.phase2.json").read_text()
+
+
+@confirms("ADR-0018.R3")
+def test_the_documents_that_are_checked_in_are_what_is_built(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """`contract build` writes exactly the documents that are checked in."""
+    here(capsys, "contract", "build", "--out", str(tmp_path))
+
+    checked_in = PACKAGED / "effective"
+    assert sorted(path.name for path in checked_in.iterdir()) == sorted(path.name for path in tmp_path.iterdir())
+    assert [] == [path.name for path in tmp_path.iterdir() if path.read_text() != (checked_in / path.name).read_text()]
+
+
+@confirms("ADR-0018.R3", "ADR-0001.R6")
+def test_the_packaged_contract_passes_the_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """`contract check` finds nothing in the packaged contract, and says for each document that it is well."""
+    outcome = here(capsys, "contract", "check")
+
+    assert (0, "") == (outcome.code, outcome.out)
+    assert [f"{name}: ok" for name in DOCUMENTS] == outcome.err.splitlines()
+
+
+@confirms("ADR-0018.R3", "ADR-0001.R6")
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("{status: ok}", "{status: 1}", "dragoman.phase1: #/components/responses/Health/content/"),
+        ("maxLength: 256", "maxLenght: 256", "dragoman.phase1: #/components/schemas/ModelName/maxLenght"),
+        ("x-operation: models", "summary: models", "gateway.yaml, line"),
+        ("      x-operation: models\n", "", "dragoman.phase1: #/paths/~1v1~1models/get"),
+        ("      x-adr: [ADR-0001, ADR-0013, ADR-0009]\n", "", "dragoman.phase1: #/paths/~1v1~1models/get"),
+        ("x-operation: models", "x-operation: modles", "the handler 'models' has no operation"),
+        ("body-limit:", "body-limt:", "POST /v1/chat/completions: unknown trait 'body-limt'"),
+        ("\npaths:", "\npaths: [", "gateway.yaml: is not YAML"),
+    ],
+)
+def test_a_broken_contract_fails_the_check_with_its_place(
+    capsys: pytest.CaptureFixture[str], folder: Path, old: str, new: str, place: str
+) -> None:
+    """`contract check` ends with exit code 1 and names the place, also when the document is sound but not servable."""
+    edit(folder / "gateway.yaml", old, new)
+
+    outcome = here(capsys, "contract", "check", "--contract", str(folder))
+
+    assert 1 == outcome.code
+    assert place in outcome.out.splitlines()[0]
+
+
+@confirms("ADR-0018.R3", "ADR-0002.R1")
+def test_a_dialect_that_no_longer_fits_fails_the_check(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """A dialect whose overlay matches nothing any more fails the check, which names the target."""
+    edit(folder / "overlays" / "ibex.yaml", "$.components.parameters.AgentId", "$.components.parameters.AgentUuid")
+
+    outcome = here(capsys, "contract", "check", "--contract", str(folder))
+
+    assert 1 == outcome.code
+    assert "$.components.parameters.AgentUuid" in outcome.out
+
+
+# --- Routes -----------------------------------------------------------------------------------------------------------
+
+
+@confirms("ADR-0018.R4")
+def test_every_route_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`routes` lists method, path, operation, phase and decisions of everything that is served, in columns."""
+    outcome = here(capsys, "routes")
+
+    header, *lines = (line.split() for line in outcome.out.splitlines())
+    expected = [
+        [one.method, one.path, one.name, str(one.phase or "-"), *one.adrs]
+        for one in (route.operation for route in serve_routes(effective()))
+    ]
+    assert ["METHOD", "PATH", "OPERATION", "PHASE", "ADRS"] == header
+    assert expected == lines
+    assert (0, "") == (outcome.code, outcome.err)
+
+
+@confirms("ADR-0018.R4", "ADR-0003.R2")
+def test_routes_are_those_of_the_mounts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`routes` lists the paths of every mount with its prefix, without what is switched off there."""
+    monkeypatch.setenv("DRAGOMAN_MOUNTS", "/=dragoman,/api=ibex")
+    monkeypatch.setenv("DRAGOMAN_API_ENDPOINT_CONTRACT", "off")
+    monkeypatch.setenv("DRAGOMAN_ENDPOINT_MODELS", "off")
+
+    paths = [line.split()[1] for line in here(capsys, "routes").out.splitlines()]
+
+    assert "/v1/models" not in paths
+    assert {"/openapi.json", "/api/v1/chat/completions", "/v1/chat/completions"} < set(paths)
+    assert "/api/openapi.json" not in paths
+
+
+def test_a_reader_who_leaves_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """When whoever reads the output leaves, as `head` does, the program ends quietly."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as broken, contextlib.redirect_stdout(broken):
+        outcome = here(capsys, "contract", "show")
+
+    assert Outcome(code=0, out="", err="") == outcome
+
+
+# --- Serving ----------------------------------------------------------------------------------------------------------
+
+
+KEYLESS: Final = "dragoman: there is no key, so every request is refused; see `dragoman demo`"
+DEVELOPMENT: Final = {"DRAGOMAN_DEV_TOKEN": "t", "DRAGOMAN_DEV_AGENT_ID": AGENT, "DRAGOMAN_DEV_ORG_ID": OWN}
+
+
+@confirms("ADR-0018.R2")
+@pytest.mark.parametrize(("variables", "status", "said"), [({}, 401, [KEYLESS]), (DEVELOPMENT, 200, [])])
+def test_serve_serves_until_a_signal(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    status: int,
+    said: list[str],
+) -> None:
+    """`serve` says where it serves, and when nobody has a key; it answers, and ends when it is told to."""
+    port, answers = free_port(), []
+    mounts = {"DRAGOMAN_MOUNTS": "/=dragoman,/api=ibex", "DRAGOMAN_PORT": str(port)}
+    for name, value in (mounts | variables).items():
+        monkeypatch.setenv(name, value)
+
+    serve_here(["serve"], port, lambda: answers.append(ask(port, "GET /v1/models HTTP/1.1", Authorization="Bearer t")))
+
+    printed = capfd.readouterr()
+    assert [status] == [answer.status for answer in answers]
+    assert [
+        f"# dragoman is served at http://{LOOPBACK}:{port}",
+        f"# ibex is served at http://{LOOPBACK}:{port}/api",
+    ] == printed.out.splitlines()
+    assert said == [line for line in printed.err.splitlines() if not line.startswith("{")]
+
+
+@confirms("ADR-0018.R2")
+def test_demo_prints_what_it_writes(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`demo` prints its exports for every dialect, and writes the same lines to a file for its owner's eyes only."""
+    port, file = free_port(), tmp_path / "demo.env"
+    file.write_text("an earlier demo's\n")
+    file.chmod(0o644)
+
+    serve_here(["demo", "--port", str(port), "--env-file", str(file)], port, lambda: None)
+
+    exports = exported(capfd)
+    assert [
+        f"export {dialect}_DEV_{name}" for dialect in ("DRAGOMAN", "IBEX") for name in ("TOKEN", "AGENT_ID", "ORG_ID")
+    ] == [line.split("=")[0] for line in exports]
+    assert exports == file.read_text().splitlines()
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+
+
+def exported(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the export lines that were printed."""
+    return [line for line in capfd.readouterr().out.splitlines() if line.startswith("export ")]
+
+
+@confirms("ADR-0018.R2")
+def test_demo_writes_no_file_that_it_was_not_asked_for(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without `--env-file` the exports are printed only, at the address that the environment names."""
+    port = free_port()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRAGOMAN_PORT", str(port))
+
+    serve_here(["demo"], port, lambda: None)
+
+    assert (6, []) == (len(exported(capfd)), list(tmp_path.iterdir()))
+
+
+@confirms("ADR-0018.R1")
+def test_a_port_in_use_ends_with_2_and_one_line() -> None:
+    """When somebody else listens on the port, the process ends with exit code 2 and one line that says so."""
+    with listen(LOOPBACK, 0) as listener:
+        port = listener.getsockname()[1]
+        outcome = run("demo", "--port", str(port))
+
+    said = f"cannot listen on {LOOPBACK} port {port}: Address already in use; choose another --port or --host"
+    assert Outcome(code=2, out="", err=f"dragoman: {said}\n") == outcome
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Return a demo in a process of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    with served(folder / "log", "demo", "--port", "0", "--env-file", str(folder / "demo.env")) as running:
+        yield running
+
+
+@confirms("ADR-0018.R2", "ADR-0019.R4")
+def test_the_printed_requests_work_as_pasted(demo: Served) -> None:
+    """The exports and the request that `demo` prints for each dialect give the contract's 501 when they are pasted."""
+    exports = [line for line in demo.printed if line.startswith("export ")]
+    requests = [line.removeprefix("#").strip() for line in demo.printed if "curl" in line]
+
+    answers = [subprocess.check_output(["bash", "-c", "\n".join([*exports, request])]) for request in requests]
+
+    assert ["PROVIDER_NOT_CONFIGURED"] * 2 == [json.loads(answer)["error"]["code"] for answer in answers]
+
+
+@confirms("ADR-0018.R2")
+def test_serve_knows_what_demo_exports(demo: Served, tmp_path: Path) -> None:
+    """A gateway that is started with a demo's variables lets the demo's key pass, and takes those of every dialect."""
+    with served(tmp_path / "log", "serve", "--port", "0", **demo.exports) as other:
+        answers = [
+            ask(other.port, "GET /v1/models HTTP/1.1", Authorization=f"Bearer {token}")
+            for token in (demo.exports["DRAGOMAN_DEV_TOKEN"], "another")
+        ]
+
+    assert [200, 401] == [answer.status for answer in answers]
+
+
+def test_every_demo_makes_new_keys(demo: Served, tmp_path: Path) -> None:
+    """A second demo, also one that sees the first one's variables, has its own token, agent and organisation."""
+    with served(tmp_path / "log", "demo", "--port", "0", **demo.exports) as other:
+        assert [] == [name for name, value in demo.exports.items() if other.exports[name] == value]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_quietly(tmp_path: Path, sent: signal.Signals) -> None:
+    """SIGTERM and SIGINT end a serving process, which answers what has arrived and leaves no traceback."""
+    with served(tmp_path / "log", "demo", "--port", "0") as running:
+        answer = ask(running.port, "GET /readyz HTTP/1.1")
+        running.process.send_signal(sent)
+        code = running.process.wait(timeout=PATIENCE)
+
+    assert 200 == answer.status
+    assert {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}[sent] == code
+    assert ["request"] == [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]

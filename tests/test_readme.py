@@ -1,0 +1,98 @@
+"""The README's examples, run as they stand; only ports are changed, since 8080 may be taken."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dragoman.app import forwarding_operations
+from dragoman.contract.source import Source
+from dragoman.settings import Known, read_settings
+from process import launched
+
+ROOT: Final = Path(__file__).parent.parent
+README: Final = (ROOT / "README.md").read_text()
+SHELL: Final = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+INSTALL, TEST, DEMO, CURL = SHELL
+EXPECTED: Final = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+
+
+def run(script: str, folder: Path) -> str:
+    """Return what *script* prints, run by bash in *folder*."""
+    ran = subprocess.run(["bash", "-ec", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert 0 == ran.returncode, ran.stderr
+    return ran.stdout
+
+
+def test_the_install_line_serves(tmp_path: Path) -> None:
+    """The first line installs the package from a checkout with nothing but Python, and the demo starts."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name, follow_symlinks=False)
+    install, demo = INSTALL.strip().rsplit(" && ", 1)
+    run(install.replace("pip install", "pip install --quiet"), tmp_path)
+
+    with launched([*demo.split(), "--port", "0"], tmp_path / "log", folder=tmp_path) as demonstrated:
+        assert demonstrated.exports["DRAGOMAN_DEV_TOKEN"]
+        assert demonstrated.port > 0
+
+
+def test_the_first_request_is_answered_as_shown(tmp_path: Path) -> None:
+    """The demo writes the file that the curl reads, and the curl prints what the README shows."""
+    if shutil.which("curl") is None:
+        pytest.fail("curl is not on PATH, and the README's first request needs it")
+    command = DEMO.strip().replace("--port 8080", "--port 0").split()
+    with launched(command, tmp_path / "log", folder=tmp_path) as demonstrated:
+        printed = run(CURL.replace("localhost:8080", f"localhost:{demonstrated.port}"), tmp_path)
+
+    body, status = printed.rsplit("\n", 2)[:2]
+    shown_body, shown_status = EXPECTED[0].rsplit("\n", 2)[:2]
+    shown, answered = json.loads(shown_body)["error"], json.loads(body)["error"]
+    assert shown_status == status
+    assert list(shown) == list(answered)
+    assert {name: value for name, value in shown.items() if value != "…"} == {
+        name: value for name, value in answered.items() if shown[name] != "…"
+    }
+
+
+def test_the_test_line_is_what_ci_runs() -> None:
+    """.ci/run takes the second line from the README."""
+    ran = run("sed -n '/^Test it/,/^## /{/^python3 -m venv/p}' README.md", ROOT)
+
+    assert TEST == ran
+    assert "'/^Test it/,/^## /{/^python3 -m venv/p}'" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\| `(dragoman [a-z ]+)` \|", README, re.MULTILINE))
+def test_every_command_of_the_table_exists(command: str, tmp_path: Path) -> None:
+    """Each command of the table has a help page that shows how to use it."""
+    printed = run(f"{command} --help", tmp_path)
+
+    assert f"Usage: {command}" in printed
+    assert "For example:" in printed
+
+
+def test_every_variable_of_the_table_is_known() -> None:
+    """Each variable of the table, with its places filled in, is accepted."""
+    source = Source()
+    known = Known(dialects=source.dialects, operations=source.operations, forwarding=forwarding_operations())
+    names = re.findall(r"`(DRAGOMAN_[^`]+)`", README)
+    values = {"DRAGOMAN_MOUNTS": "/api=dragoman", "DRAGOMAN_HOST": "::1", "DRAGOMAN_PORT": "1"}
+    filled = {
+        re.sub(r"\[(_?)<OPERATION>\]|(<OPERATION>)", r"\1CHAT", name.replace("[<MOUNT>_]", "API_")): name
+        for name in names
+    }
+    environment = {
+        name.replace("[_CHAT]", "_CHAT").replace("[_<OPERATION>]", "_CHAT"): values.get(
+            name, "off" if "ENDPOINT" in name else "1"
+        )
+        for name in filled
+    }
+
+    assert "/api" == read_settings(environment, known).mounts[0].prefix

@@ -1,0 +1,183 @@
+"""The outermost app: the mount by its prefix, and what belongs to no mount."""
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+from gateway_conformance.rules import confirms
+
+from dragoman.web.gateway import Gateway
+from fakes import House, build_house, effective, example
+from wire import ask, get
+
+CANONICAL = effective()
+DIALECT = effective("ibex")
+
+
+@confirms("ADR-0006.R1")
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        ("/openapi.json", "/"),
+        ("/ibex/openapi.json", "/ibex"),
+        ("/ibex/deep/openapi.json", "/ibex/deep"),
+    ],
+)
+def test_the_longest_prefix_wins(path: str, mount: str) -> None:
+    """A request reaches the mount with the longest prefix."""
+    prefixes = ("/", "/ibex", "/ibex/deep")
+    house = build_house({prefix: effective("ibex", mount=prefix) for prefix in prefixes})
+
+    answer = get(house.app, path, token=None)
+
+    assert (200, mount, mount) == (answer.status, answer.json()["servers"][0]["url"], house.log.event["mount"])
+
+
+@confirms("ADR-0006.R1", "ADR-0006.R2")
+@pytest.mark.parametrize(
+    ("path", "mount", "document"),
+    [
+        ("/ibex", "/ibex", DIALECT),
+        ("/ibex/", "/ibex", DIALECT),
+        ("/ibex/nowhere", "/ibex", DIALECT),
+        ("/ibexes", "/", CANONICAL),
+        ("/nowhere", "/", CANONICAL),
+        ("/", "/", CANONICAL),
+    ],
+)
+def test_a_prefix_ends_at_a_segment(house: House, path: str, mount: str, document: dict[str, Any]) -> None:
+    """An unknown URL is answered in the shape of the mount whose prefix ends at one of its segments."""
+    answer = get(house.app, path, token=None)
+
+    expected = (404, example(document, "unknown_url"), mount)
+    assert expected == (answer.status, answer.json(), house.log.event["mount"])
+
+
+@confirms("ADR-0006.R1")
+def test_what_no_mount_claims_has_the_shape_of_the_root_mount(house: House) -> None:
+    """A target that is no path belongs to no mount, and is answered as the root mount answers an unknown URL."""
+    answer = ask(house.app, "OPTIONS", "*")
+
+    assert (404, example(CANONICAL, "unknown_url")) == (answer.status, answer.json())
+    assert ("application/json", str(len(answer.body))) == (
+        answer.header("content-type"),
+        answer.header("content-length"),
+    )
+    assert "mount" not in house.log.event
+
+
+@confirms("ADR-0006.R1", "ADR-0013.R1")
+def test_without_a_root_mount_the_first_one_answers() -> None:
+    """Where nothing is mounted at the root, the first mount's shape and headers answer what no mount claims."""
+    house = build_house({"/first": DIALECT, "/second": CANONICAL})
+
+    answer = get(house.app, "/v1/models")
+
+    assert (404, example(DIALECT, "unknown_url")) == (answer.status, answer.json())
+    assert all(answer.header(name) for name in ("x-request-id", "x-trace-id", "x-response-time"))
+
+
+@confirms("ADR-0006.R2", "ADR-0010.R4")
+def test_an_unread_body_outside_all_mounts_closes_the_connection() -> None:
+    """Also an answer of no mount says that the connection is closed when a body was declared."""
+    house = build_house({"/first": DIALECT})
+
+    answer = ask(house.app, "POST", "/v1/models", headers={"content-length": "9"}, body=b"unread   ")
+
+    assert ("close", 0) == (answer.header("connection"), answer.looks)
+
+
+@confirms("ADR-0006.R3", "ADR-0015.R1")
+def test_malformed_http_has_the_contracts_answer_and_one_event(house: House) -> None:
+    """What is no HTTP gets the contract's body and headers, a closed connection, and one event."""
+    presented = house.app.refuse_malformed()
+
+    assert (400, b'"malformed_http"') == (presented.status, (presented.body or b"").split(b'"code":')[1].split(b",")[0])
+    assert ["x-request-id", "x-trace-id", "x-response-time", "connection"] == [name for name, _ in presented.headers]
+    assert (400, "malformed_http") == (house.log.event["status"], house.log.event["refusal"])
+
+
+def lifespan(app: Gateway) -> list[str]:
+    """Return what *app* answers when it is started and stopped."""
+    asked = ["lifespan.startup", "lifespan.shutdown"]
+    said = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": asked.pop(0)}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        said.append(message["type"])
+
+    asyncio.run(app({"type": "lifespan"}, receive, send))
+    return said
+
+
+def test_the_gateway_starts_and_stops(house: House) -> None:
+    """The lifespan protocol is answered, and is no request."""
+    assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == lifespan(house.app)
+    assert [] == house.log.requests
+
+
+def test_a_websocket_is_not_served(house: House) -> None:
+    """A connection that is no HTTP request is left unanswered: the server refuses it."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(house.app({"type": "websocket", "path": "/", "headers": []}, receive, send))
+
+    assert ([], []) == (sent, house.log.requests)
+
+
+@confirms("ADR-0015.R1")
+def test_an_answer_that_cannot_be_sent_still_has_its_event(house: House) -> None:
+    """When the connection breaks under the answer, the event is written all the same."""
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        raise ConnectionResetError
+
+    scope = {"type": "http", "method": "OPTIONS", "path": "*", "headers": []}
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(house.app(scope, receive, send))
+
+    assert (404, "unknown_url") == (house.log.event["status"], house.log.event["refusal"])
+
+
+@confirms("ADR-0004.R7", "ADR-0006.R2", "ADR-0015.R1", "ADR-0015.R3")
+@pytest.mark.parametrize(("mount", "document"), [("", CANONICAL), ("/ibex", DIALECT)])
+def test_what_the_framework_cannot_read_is_a_fault_of_ours(house: House, mount: str, document: dict[str, Any]) -> None:
+    """A request that Falcon fails on before it handles errors gets the mount's 500, one failure and one event."""
+    answer = ask(house.app, "GET", f"{mount}/openapi.json", query=b"canary\xff")
+
+    assert (500, example(document, "internal_error")) == (answer.status, answer.json())
+    assert (["builtins.UnicodeDecodeError"], 500) == (
+        [failure["error"] for failure in house.log.failures],
+        house.log.event["status"],
+    )
+    assert "canary" not in house.log.text
+
+
+def test_an_answer_that_broke_off_is_not_answered_again(house: House) -> None:
+    """When the connection breaks under the answer of a mount, nothing more is sent, and the event is written."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+        raise ConnectionResetError
+
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [], "query_string": b""}
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(house.app(scope, receive, send))
+
+    assert ([200], 200) == ([message["status"] for message in sent], house.log.event["status"])
