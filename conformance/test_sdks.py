@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+import httpx
 import openai
 import pytest
 from gateway_conformance.rules import confirms
@@ -36,7 +37,11 @@ class Served:
     log: Path
 
     def requests(self) -> Counter[str]:
-        """Return how many requests came in under each id that a caller gave."""
+        """Return how many requests came in under each id that a caller gave.
+
+        The gateway has one thread: when it answers a new request, the events of all earlier ones are written.
+        """
+        httpx.get(f"{self.base_url}/models")
         lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
         return Counter(event["caller_request_id"] for event in lines if "caller_request_id" in event)
 

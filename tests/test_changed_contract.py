@@ -18,7 +18,7 @@ from dragoman.contract.source import Source
 from dragoman.errors import Kind
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
-from fakes import REQUEST_ID, House, build_house, example
+from fakes import REQUEST_ID, TOKEN, House, build_house, example
 from treaty import Document, TreatyError, effective, operations, problems
 from wire import CHAT, VALID, ask, get, post
 
@@ -86,6 +86,21 @@ def test_a_required_header_is_enforced(sent: dict[str, str], code: str) -> None:
 
     error = answer.json()["error"]
     assert (400, "X-Cost-Centre", code) == (answer.status, error["param"], error["code"])
+
+
+@confirms("ADR-0001.R1", "ADR-0007.R5", "ADR-0007.R6")
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [(b"", 200), (b"limit=7", 200), (b"limit=seven", 400), (b"limit=x&limit=7", 200), (b"limit=7&limit=", 400)],
+)
+def test_an_added_query_parameter_is_enforced(query: bytes, status: int) -> None:
+    """A query parameter that the contract gained must keep its schema; of a repeated one the last counts."""
+    document = canonical()
+    parameters = document["paths"]["/v1/models"]["get"]["parameters"]
+    parameters.append({"name": "limit", "in": "query", "schema": {"type": "integer"}})
+
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    assert status == ask(serve(document).app, "GET", "/v1/models", query=query, headers=headers).status
 
 
 @confirms("ADR-0001.R1")

@@ -108,7 +108,7 @@ def test_the_program_lists_its_commands(capsys: pytest.CaptureFixture[str], argu
         ("contract check --contract /nowhere", ["--contract", "/nowhere"]),
         ("contract show --contract /nowhere", ["/nowhere"]),
         ("contract build --out /dev/null/out", ["--out", "/dev/null/out"]),
-        ("demo --env-file /nowhere/demo.env", ["--env-file", "/nowhere/demo.env"]),
+        ("demo --port 0 --env-file /nowhere/demo.env", ["--env-file", "/nowhere/demo.env"]),
         ("serve --host 192.0.2.1 --port 0", ["192.0.2.1", "--host"]),
         ("serve --host no.such.host.invalid --port 0", ["no.such.host.invalid", "--host"]),
     ],
@@ -364,15 +364,29 @@ def test_demo_writes_no_file_that_it_was_not_asked_for(
     assert (6, []) == (len(exported(capfd)), list(tmp_path.iterdir()))
 
 
+@confirms("ADR-0018.R2", "ADR-0002.R4")
+def test_demo_exports_variables_for_any_name_of_a_dialect(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
+    """A dialect whose name has a hyphen gets variables that a shell accepts."""
+    shutil.copy(folder / "overlays" / "ibex.yaml", folder / "overlays" / "my-api.yaml")
+    port = free_port()
+
+    serve_here(["demo", "--port", str(port), "--contract", str(folder)], port, lambda: None)
+
+    assert "export MY_API_DEV_TOKEN" in {line.split("=")[0] for line in exported(capfd)}
+
+
 @confirms("ADR-0018.R1")
-def test_a_port_in_use_ends_with_2_and_one_line() -> None:
-    """When somebody else listens on the port, the process ends with exit code 2 and one line that says so."""
+def test_a_port_in_use_ends_with_2_and_one_line(tmp_path: Path) -> None:
+    """When somebody else listens on the port, the process says so in one line, and leaves the other's file alone."""
+    file = tmp_path / "demo.env"
+    file.write_text("the running demo's\n")
     with listen(LOOPBACK, 0) as listener:
         port = listener.getsockname()[1]
-        outcome = run("demo", "--port", str(port))
+        outcome = run("demo", "--port", str(port), "--env-file", str(file))
 
     said = f"cannot listen on {LOOPBACK} port {port}: Address already in use; choose another --port or --host"
     assert Outcome(code=2, out="", err=f"dragoman: {said}\n") == outcome
+    assert "the running demo's\n" == file.read_text()
 
 
 @pytest.fixture(scope="module")

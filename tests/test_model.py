@@ -101,7 +101,7 @@ def bodies(path: str) -> st.SearchStrategy[Any]:
     return operation.as_strategy().map(lambda case: case.body)
 
 
-def every_generated_body_structures(path: str, record: type[ChatRequest | ResponsesRequest]) -> None:
+def check_that_generated_bodies_structure(path: str, record: type[ChatRequest | ResponsesRequest]) -> None:
     """Send what fits the schema through the codec, the validator and the converter, as a request goes."""
 
     # The generator of a large union is slow to start, which is no fault of the schema; shrinking is for failures.
@@ -125,10 +125,10 @@ def every_generated_body_structures(path: str, record: type[ChatRequest | Respon
 @confirms("ADR-0007.R3")
 def test_every_chat_body_that_the_schema_accepts_structures() -> None:
     """A hundred generated chat bodies that fit the contract become records."""
-    every_generated_body_structures("/v1/chat/completions", ChatRequest)
+    check_that_generated_bodies_structure("/v1/chat/completions", ChatRequest)
 
 
 @confirms("ADR-0007.R3")
 def test_every_responses_body_that_the_schema_accepts_structures() -> None:
     """A hundred generated Responses bodies that fit the contract become records."""
-    every_generated_body_structures("/v1/responses", ResponsesRequest)
+    check_that_generated_bodies_structure("/v1/responses", ResponsesRequest)

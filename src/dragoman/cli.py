@@ -103,10 +103,7 @@ def demo(
     others = [name for name in source.dialects if name != CANONICAL]
     mounts = ",".join([f"/={CANONICAL}", *(f"/{name}={name}" for name in others)])
     settings = read_settings(_without_development(environment), _known(source), mounts=mounts)
-    exports = _exports(source, seed)
-    if env_file is not None:
-        _write_private(env_file, "".join(f"{line}\n" for line in exports))
-    _serve(source, settings, host=host, port=port, announce=exports, seed=seed)
+    _serve(source, settings, host=host, port=port, announce=_exports(source, seed), seed=seed, env_file=env_file)
 
 
 @contract.command
@@ -214,6 +211,7 @@ def _serve(  # noqa: PLR0913 - what the two serving commands share
     port: int | None,
     announce: Sequence[str],
     seed: Development | None = None,
+    env_file: Path | None = None,
 ) -> None:
     require_operations(source.operations)
     gateway = build_gateway(source, settings.mounts, seed or settings.development)
@@ -222,21 +220,29 @@ def _serve(  # noqa: PLR0913 - what the two serving commands share
         listener = listen(*address)
     except OSError as error:
         _fail(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}; choose another --port or --host")
-    url = "http://{}:{}".format(*listener.getsockname()[:2])
-    for line in announce:
-        sys.stdout.write(f"{line}\n")
-    for mount in settings.mounts:
-        base = url + mount.prefix.rstrip("/")
-        sys.stdout.write(f"# {mount.dialect} is served at {base}\n")
-        if seed is not None:
-            sys.stdout.write(f"#   {_curl(source, mount.dialect, base)}\n")
-    sys.stdout.flush()
-    serve(gateway, listener)
+    with listener:
+        if env_file is not None:  # not before: a demo that is running already may have written it
+            _write_private(env_file, "".join(f"{line}\n" for line in announce))
+        url = "http://{}:{}".format(*listener.getsockname()[:2])
+        for line in announce:
+            sys.stdout.write(f"{line}\n")
+        for mount in settings.mounts:
+            base = url + mount.prefix.rstrip("/")
+            sys.stdout.write(f"# {mount.dialect} is served at {base}\n")
+            if seed is not None:
+                sys.stdout.write(f"#   {_curl(source, mount.dialect, base)}\n")
+        sys.stdout.flush()
+        serve(gateway, listener)
 
 
 def _exports(source: Source, seed: Development) -> list[str]:
     values = {"TOKEN": seed.token, "AGENT_ID": seed.agent, "ORG_ID": seed.organization}
-    return [f"export {name.upper()}_DEV_{key}={value}" for name in source.dialects for key, value in values.items()]
+    return [f"export {_prefix(name)}{key}={value}" for name in source.dialects for key, value in values.items()]
+
+
+def _prefix(dialect: str) -> str:
+    """Return the beginning of the variables that are exported for *dialect*."""
+    return f"{dialect.upper().replace('-', '_')}_DEV_"
 
 
 def _curl(source: Source, dialect: str, base: str) -> str:
@@ -245,7 +251,7 @@ def _curl(source: Source, dialect: str, base: str) -> str:
     route = next(route for route in operations(document) if "requestBody" in route.operation)
     media = resolve(document, route.operation["requestBody"])["content"]["application/json"]
     example = resolve(document, next(iter(media["examples"].values())))["value"]
-    start = f"{dialect.upper()}_DEV_"
+    start = _prefix(dialect)
     headers = [f"Authorization: Bearer ${{{start}TOKEN}}", "Content-Type: application/json"]
     headers += [
         f"{name}: ${{{start}AGENT_ID}}" for name in read_traits(document, route.operation, where="").agent_headers
