@@ -17,7 +17,7 @@ from dragoman.app import create_app
 from dragoman.contract.source import Source
 from dragoman.model import Agent, AgentId, Alias, KeyId, OrganizationId, Principal
 from dragoman.operations import HANDLERS
-from dragoman.operations.handler import Handler
+from dragoman.operations.handler import Handler, Services
 from dragoman.web.context import Sources
 from dragoman.web.gateway import Gateway
 from treaty import Document
@@ -39,11 +39,13 @@ PRINCIPAL: Final = Principal(organization=OWN, key=KeyId("own"), scopes=frozense
 STRANGER: Final = Principal(organization=FOREIGN, key=KeyId("foreign"), scopes=frozenset({"chat", "models"}))
 UNSCOPED: Final = Principal(organization=OWN, key=KeyId("unscoped"), scopes=frozenset())
 KEYS: Final[Mapping[str, Principal]] = {TOKEN: PRINCIPAL, FOREIGN_TOKEN: STRANGER, UNSCOPED_TOKEN: UNSCOPED}
-AGENTS: Final[Mapping[AgentId, OrganizationId]] = {AGENT: OWN, FOREIGN_AGENT: FOREIGN}
+MAIN: Final = Agent(id=AGENT, name="main", organization=OWN)
+BETA: Final = Agent(id=AgentId("018f3a5e-8c2d-7e31-8d52-6c3f9b7a1e55"), name="beta", organization=OWN)
+AGENTS: Final = (MAIN, BETA, Agent(id=FOREIGN_AGENT, name="foreign", organization=FOREIGN))
 ALIASES: Final[Mapping[OrganizationId, Sequence[Alias]]] = {
     OWN: (
-        Alias(id="general", display_name="General", description="Everyday work.", created=1781438400),
-        Alias(id="vendor/large", display_name="Large", description="Hard work.", created=1781438401),
+        Alias(id="general", display_name="General", description="Everyday work.", category="llm", created=1781438400),
+        Alias(id="vendor/large", display_name="Large", description="Hard work.", category="llm", created=1781438401),
     )
 }
 
@@ -64,10 +66,10 @@ class FakeIdentity:
     """Fits the port `Identity`; *fault* is raised by every question when it is set."""
 
     keys: Mapping[str, Principal] = KEYS
-    agents: Mapping[AgentId, OrganizationId] = AGENTS
+    agents: Sequence[Agent] = AGENTS
     fault: Exception | None = None
     tokens_asked: list[str] = attrs.field(factory=list)
-    agents_asked: list[AgentId] = attrs.field(factory=list)
+    agents_asked: list[str] = attrs.field(factory=list)
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose key *token* is."""
@@ -76,12 +78,11 @@ class FakeIdentity:
             raise self.fault
         return self.keys.get(token)
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
-        """Return the *agent* of the *organization*."""
-        self.agents_asked.append(agent)
-        if self.agents.get(agent) != organization:
-            return None
-        return Agent(id=agent, name="main", organization=organization)
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
+        """Return the agent of the *organization* with this id, in either case, or name."""
+        self.agents_asked.append(named)
+        own = (agent for agent in self.agents if agent.organization == organization)
+        return next((agent for agent in own if named.lower() in (agent.id, agent.name)), None)
 
 
 @attrs.define(kw_only=True)
@@ -123,6 +124,11 @@ class RecordingLog:
     def text(self) -> str:
         """Everything that was written."""
         return repr([*self.requests, *self.failures])
+
+
+def build_services(uptime: float = 0.0) -> Services:
+    """Return what answers are made from: our aliases, no contract, no pages, and a gateway that runs for *uptime*."""
+    return Services(catalogue=FakeCatalogue(), published=b"{}", pages={}, uptime=lambda: uptime)
 
 
 @attrs.frozen(kw_only=True)

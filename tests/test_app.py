@@ -1,29 +1,45 @@
 """The wiring: what the gateway is made of when nobody is faked."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC
+from typing import Any
 
+import attrs
 import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.app import (
     DEVELOPMENT_ALIASES,
     build_gateway,
+    compile_routes,
     forwarding_operations,
+    known_settings,
     require_operations,
-    serve_routes,
     system_sources,
 )
 from dragoman.contract.source import Source
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
-from dragoman.settings import Development, MountSettings
-from fakes import AGENT, OWN, TOKEN, effective
+from dragoman.settings import AliasSettings, Development, MountSettings, Settings
+from fakes import AGENT, FOREIGN, OWN, TOKEN, build_house, effective, fixed_sources
 from treaty import TreatyError
 from wire import VALID, get, post
 
-SEED = Development(token=TOKEN, organization=OWN, agent=AGENT)
-ROOT = MountSettings(prefix="/", dialect="dragoman", phases={"chat": 1, "responses": 1}, off=frozenset())
+SEED = Development(token=TOKEN, organization=OWN, agents={"main": AGENT})
+
+
+def mount(prefix: str = "/", dialect: str = "dragoman", **stated: Any) -> MountSettings:  # noqa: ANN401
+    """Return a mount in Phase 1 with everything on, whose identity nobody said; *stated* wins."""
+    bare = MountSettings(prefix=prefix, dialect=dialect, phases={}, off=frozenset(), identity=None, secret=None)
+    return attrs.evolve(bare, **stated)
+
+
+def settings(
+    *mounts: MountSettings, seed: Development | None = SEED, aliases: Sequence[AliasSettings] = ()
+) -> Settings:
+    """Return settings with *mounts*, else the canonical contract at the root."""
+    return Settings(host="127.0.0.1", port=0, mounts=mounts or (mount(),), aliases=tuple(aliases), development=seed)
 
 
 @confirms("ADR-0001.R2")
@@ -53,7 +69,7 @@ def test_every_operation_of_the_contract_has_a_route() -> None:
     """The routes are those of the document, in its order."""
     document = effective()
 
-    paths = [route.operation.path for route in serve_routes(document)]
+    paths = [route.operation.path for route in compile_routes(document)]
 
     assert list(document["paths"]) == paths
 
@@ -65,7 +81,7 @@ def test_routes_need_the_answers_outside_operations() -> None:
     del document["components"]["responses"]["MethodNotAllowed"]
 
     with pytest.raises(TreatyError, match="no x-anywhere response carries 'method_not_allowed'"):
-        serve_routes(document)
+        compile_routes(document)
 
 
 @confirms("ADR-0013.R2", "ADR-0013.R3")
@@ -83,28 +99,127 @@ def test_the_machine_gives_time_and_ids() -> None:
 
 def test_the_development_key_opens_the_gateway() -> None:
     """A gateway with a development key lets it pass, with its agent, and shows its models."""
-    app = build_gateway(Source(), [ROOT], SEED)
+    app = build_gateway(Source(), settings())
 
     answers = [post(app, VALID, headers={"x-agent-id": AGENT}), post(app, VALID, token="another")]
     models = [model["id"] for model in get(app, "/v1/models").json()["data"]]
 
     assert [501, 401] == [answer.status for answer in answers]
-    assert list(DEVELOPMENT_ALIASES) == models
+    assert [alias.id for alias in DEVELOPMENT_ALIASES] == models
 
 
 def test_without_a_key_nobody_passes() -> None:
     """A gateway without a development key is made, and refuses everybody."""
-    app = build_gateway(Source(), [ROOT], None)
+    app = build_gateway(Source(), settings(seed=None))
 
     assert [401, 200] == [post(app, VALID).status, get(app, "/healthz").status]
 
 
 def test_a_mount_serves_what_is_on() -> None:
     """What is switched off at a mount is unknown there, and served at another one."""
-    other = MountSettings(prefix="/api", dialect="dragoman", phases={}, off=frozenset({"responses"}))
-    app = build_gateway(Source(), [ROOT, other], SEED)
+    app = build_gateway(Source(), settings(mount(), mount("/api", off=frozenset({"responses"}))))
     body = {"model": "m", "input": "hello"}
 
-    answers = [post(app, body, path=f"{mount}/v1/responses").status for mount in ("", "/api")]
+    answers = [post(app, body, path=f"{prefix}/v1/responses").status for prefix in ("", "/api")]
 
     assert [501, 404] == answers
+
+
+# --- Identities -------------------------------------------------------------------------------------------------------
+
+
+@confirms("ADR-0024.R2")
+@pytest.mark.parametrize(
+    ("dialect", "identity", "secret", "said"),
+    [
+        ("dragoman", "none", None, "identity 'none', but its contract asks for a credential; use another"),
+        ("relay", "store", None, "identity 'store', but its contract asks nobody; use none"),
+        ("relay", "token", "sesame", "identity 'token', but its contract asks nobody; use none"),
+        ("relay", "password", "sesame", "identity 'password', but its contract asks nobody; use none"),
+    ],
+)
+def test_an_identity_that_does_not_fit_the_contract_is_refused(
+    dialect: str, identity: str, secret: str | None, said: str
+) -> None:
+    """Nobody is asked where the contract asks nobody, and somebody where it asks; the refusal names the mount."""
+    with pytest.raises(TreatyError) as caught:
+        build_gateway(Source(), settings(mount("/api", dialect, identity=identity, secret=secret)))
+
+    assert f"mount /api: {said}" == str(caught.value)
+
+
+@confirms("ADR-0024.R2", "ADR-0023.R1")
+@pytest.mark.parametrize("identity", ["none", None])
+def test_nobody_is_asked_where_the_contract_asks_nobody(identity: str | None) -> None:
+    """A mount without credentials lets everybody pass, also with a credential that is nobody's."""
+    app = build_gateway(Source(), settings(mount("/", "relay", identity=identity)))
+
+    assert [501, 501] == [post(app, VALID, token=token).status for token in (None, "nobody's")]
+
+
+@confirms("ADR-0024.R1", "ADR-0022.R6")
+@pytest.mark.parametrize("seed", [SEED, None])
+@pytest.mark.parametrize("identity", ["token", "password"])
+def test_a_secret_opens_its_mount_and_no_other(seed: Development | None, identity: str) -> None:
+    """A mount with a secret accepts nothing else, also beside a development key, and other mounts do not know it."""
+    own = mount("/own", "fased", identity=identity, secret="sesame")
+    app = build_gateway(Source(), settings(mount(), own, seed=seed))
+
+    paths = ("/own/v1/chat/completions", "/v1/chat/completions")
+    answers = {
+        token: [post(app, VALID, path=path, token=token).status for path in paths] for token in (TOKEN, "sesame")
+    }
+
+    assert {"sesame": [501, 401], TOKEN: [401, 401 if seed is None else 501]} == answers
+
+
+@confirms("ADR-0022.R1", "ADR-0024.R2")
+def test_a_secret_may_wait_for_an_endpoint_that_is_off() -> None:
+    """A mount whose only protected endpoint is switched off keeps its identity."""
+    app = build_gateway(Source(), settings(mount("/", "fased", identity="token", secret="s", off=frozenset({"chat"}))))
+
+    assert 404 == post(app, VALID, token="s").status
+
+
+@confirms("ADR-0022.R1")
+def test_what_is_switched_off_looks_unknown() -> None:
+    """A switched-off route and one that never was answer the same bytes, but for ids and time."""
+    off = Source().effective("fased", mount="/", phases={}, off={"chat"})
+    app = build_house({"/": off}, sources=fixed_sources(lambda: 0.0)).app
+
+    gone, never = (post(app, VALID, path=path) for path in ("/v1/chat/completions", "/v1/never"))
+
+    assert 404 == gone.status
+    assert (never.status, never.headers, never.body) == (gone.status, gone.headers, gone.body)
+
+
+# --- What settings may name -------------------------------------------------------------------------------------------
+
+
+def test_the_dialects_say_what_may_be_switched() -> None:
+    """Every dialect may be named, with its own switches, and with what is off by default."""
+    known = known_settings(Source())
+
+    assert list(Source().dialects) == list(known.dialects)
+    assert Source().operations == known.operations
+    assert {"fased": {"chat"}} == {name: set(one.off) for name, one in known.dialects.items() if one.off}
+    assert {"gateway.http.endpoints.chatCompletions.enabled": "chat"} == known.dialects["fased"].switches
+
+
+# --- Aliases ----------------------------------------------------------------------------------------------------------
+
+
+@confirms("ADR-0026.R1", "ADR-0026.R2")
+def test_a_caller_sees_the_aliases_of_his_organization() -> None:
+    """The list holds what is visible to the caller's organisation; another's alias is answered as none at all."""
+    everybody = AliasSettings(id="all", display_name="All", description="", category="llm", visible_to=None)
+    ours = attrs.evolve(everybody, id="ours", visible_to=frozenset({OWN}))
+    theirs = attrs.evolve(everybody, id="theirs", visible_to=frozenset({FOREIGN}))
+    app = build_gateway(Source(), settings(aliases=[everybody, ours, theirs]))
+
+    listed = [model["id"] for model in get(app, "/v1/models").json()["data"]]
+    foreign, unknown = (get(app, f"/v1/models/{name}").json()["error"] for name in ("theirs", "none"))
+
+    assert ["all", "ours"] == listed
+    varying = {"request_id": None, "timestamp": None}
+    assert unknown | varying == foreign | varying

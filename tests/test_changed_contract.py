@@ -143,7 +143,8 @@ def with_other_error() -> Document:
         "value": {"final": True, "reason": "Quote one: there is none.", "ticket": "one"},
         "x-fill": {"ticket": "request_id", "reason": "Quote {request_id}: there is none."},
     }
-    document["components"]["responses"]["ModelNotFound"]["content"]["application/json"]["schema"] = schema
+    for name in ("ModelNotFound", "UnknownModel"):
+        document["components"]["responses"][name]["content"]["application/json"]["schema"] = schema
     responses = document["paths"]["/v1/models/{model}"]["get"]["responses"]
     responses["410"] = responses.pop("404")
     return document
@@ -160,7 +161,7 @@ def test_a_changed_error_is_answered() -> None:
 
 @confirms("ADR-0001.R1")
 def test_a_kind_under_another_status_is_answered_there() -> None:
-    """A schema error that the contract moves from 400 to 422 gets 422, and the other kinds keep their 400."""
+    """A schema error that the contract moves from 400 to 409 gets 409, and the other kinds keep their 400."""
     document = canonical()
     bad = document["components"]["responses"]["InvalidRequest"]
     unfit = deepcopy(bad)
@@ -170,11 +171,11 @@ def test_a_kind_under_another_status_is_answered_there() -> None:
     document["components"]["responses"]["Unfit"] = unfit
     for route in operations(document):
         if "requestBody" in route.operation:
-            route.operation["responses"]["422"] = {"$ref": "#/components/responses/Unfit"}
+            route.operation["responses"]["409"] = {"$ref": "#/components/responses/Unfit"}
 
     app = serve(document).app
 
-    assert [422, 400] == [post(app, body).status for body in (b"{}", b"{")]
+    assert [409, 400] == [post(app, body).status for body in (b"{}", b"{")]
     assert [] == problems(document)
 
 
@@ -314,7 +315,24 @@ REFUSED: Final = {
     "trait unknown": Broken(
         change=lambda document: document["x-dragoman"].update({"body-limt": 1}),
         said="POST /v1/chat/completions: unknown trait 'body-limt'; "
-        "known are agent, body-limit, organization, unknown-keys; did you mean 'body-limit'?",
+        "known are agent, body-limit, default-model, default-off, non-text, organization, request-id, switch, "
+        "unknown-keys; did you mean 'body-limit'?",
+    ),
+    "method not served": Broken(
+        change=lambda document: document["paths"]["/livez"].update({"trace": document["paths"]["/livez"].pop("get")}),
+        said="TRACE /livez: the method cannot be served; use one of GET, POST, PUT, PATCH, DELETE",
+    ),
+    "path that cannot be routed": Broken(
+        change=lambda document: document["paths"].update({"/live z": document["paths"].pop("/livez")}),
+        said="/live z: no route can be made of this path: URI templates may not include whitespace.",
+    ),
+    "document that is unsound": Broken(
+        change=lambda document: document["paths"]["/livez"]["get"].pop("x-adr"),
+        said="GET /livez: cannot be served as it is written (KeyError: 'x-adr'); see `contract check`",
+    ),
+    "agent header that nobody declares": Broken(
+        change=lambda document: document["x-dragoman"].update({"agent": {"from": [{"header": "X-Nobody"}]}}),
+        said="the document's traits: 'agent' names the header 'X-Nobody', which no operation has as a parameter",
     ),
     "keyword not enforced": Broken(
         change=lambda document: document["components"]["schemas"]["ModelName"].update({"if": {}}),

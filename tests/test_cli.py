@@ -14,16 +14,17 @@ from typing import Final
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.app import serve_routes
+from dragoman.app import compile_routes
 from dragoman.cli import main
 from dragoman.contract.source import PACKAGED, Source
 from dragoman.server import listen
 from dragoman.settings import process_environment
-from fakes import AGENT, OWN, effective
+from fakes import AGENT, OWN, effective, example
 from process import LOOPBACK, PATIENCE, Outcome, Served, ask, free_port, run, serve_here, served
 from treaty import sdk
 
-DOCUMENTS: Final = ("dragoman.phase1", "dragoman.phase2", "dragoman.sdk", "ibex.phase1", "ibex.phase2", "ibex.sdk")
+DIALECTS: Final = Source().dialects
+DOCUMENTS: Final = [f"{name}.{kind}" for name in DIALECTS for kind in ("phase1", "phase2", "sdk")]
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,13 @@ def test_the_program_lists_its_commands(capsys: pytest.CaptureFixture[str], argu
         ("demo --phase 3", ["--phase", "3"]),
         ("demo --phase 2", ["2", "no operation can forward"]),
         ("serve extra", ["extra"]),
-        ("contract show --dialect ibx", ["'ibx'", "'ibex'"]),
+        ("contract show --dialect ibx", ["'ibx'", "ibex?"]),
+        ("contract show --for-sdk --dialect ibx", ["'ibx'", "'ibex'"]),
+        ("contract show --off chta", ["'chta'", "chat?"]),
+        ("contract show --on chta", ["'chta'", "chat?"]),
+        ("serve --host= --port 0", ["--host", "must not be empty"]),
+        ("contract show --mount api", ["--mount", "'api'"]),
+        ("serve --config /nowhere.toml", ["/nowhere.toml: cannot be read"]),
         ("contract check --contract /nowhere", ["--contract", "/nowhere"]),
         ("contract show --contract /nowhere", ["/nowhere"]),
         ("contract build --out /dev/null/out", ["--out", "/dev/null/out"]),
@@ -131,7 +138,7 @@ def test_bad_usage_ends_with_2_and_one_line(
     ("variable", "said"),
     [
         ("DRAGOMAN_PROT=1", "unknown variable DRAGOMAN_PROT; did you mean DRAGOMAN_PORT?"),
-        ("DRAGOMAN_MOUNTS=/=ibx", "DRAGOMAN_MOUNTS: unknown dialect 'ibx'; did you mean 'ibex'?"),
+        ("DRAGOMAN_MOUNTS=/=ibx", "DRAGOMAN_MOUNTS: unknown dialect 'ibx'; did you mean ibex?"),
         ("DRAGOMAN_PHASE=2", "DRAGOMAN_PHASE=2: no operation can forward; leave it at 1"),
         ("DRAGOMAN_ENDPOINT_CHAT=no", "DRAGOMAN_ENDPOINT_CHAT: 'no' is not accepted; it must be on or off"),
     ],
@@ -172,6 +179,10 @@ def test_the_version_is_that_of_the_package() -> None:
         ("--phase 2", effective(phases={"chat": 2, "responses": 2})),
         ("--for-sdk", sdk(Source().canonical)),
         ("--for-sdk --dialect ibex", sdk(Source().dialect("ibex"))),
+        ("--off responses --off chat", Source().effective("dragoman", mount="/", phases={}, off={"responses", "chat"})),
+        ("--dialect fased", Source().effective("fased", mount="/", phases={}, off={"chat"})),
+        ("--dialect fased --on chat", effective("fased")),
+        ("--dialect fased --on chat --off docs", Source().effective("fased", mount="/", phases={}, off={"docs"})),
     ],
 )
 def test_a_contract_is_shown(capsys: pytest.CaptureFixture[str], arguments: str, expected: dict[str, object]) -> None:
@@ -190,12 +201,12 @@ def test_the_built_documents_are_the_shown_ones(capsys: pytest.CaptureFixture[st
     shown = here(capsys, "contract", "show", "--dialect", "ibex", "--phase", "2")
 
     assert (0, "") == (built.code, built.out)
-    assert [f"{name}.json" for name in DOCUMENTS] == sorted(path.name for path in out.iterdir())
+    assert sorted(f"{name}.json" for name in DOCUMENTS) == sorted(path.name for path in out.iterdir())
     assert [f"wrote {out}/{name}.json" for name in DOCUMENTS] == built.err.splitlines()
     assert shown.out == (out / "ibex.phase2.json").read_text()
 
 
-@confirms("ADR-0018.R3")
+@confirms("ADR-0018.R3", "ADR-0027.R1")
 def test_the_documents_that_are_checked_in_are_what_is_built(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -264,7 +275,7 @@ def test_every_route_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     header, *lines = (line.split() for line in outcome.out.splitlines())
     expected = [
         [one.method, one.path, one.name, str(one.phase or "-"), *one.adrs]
-        for one in (route.operation for route in serve_routes(effective()))
+        for one in (route.operation for route in compile_routes(effective()))
     ]
     assert ["METHOD", "PATH", "OPERATION", "PHASE", "ADRS"] == header
     assert expected == lines
@@ -322,8 +333,8 @@ def test_serve_serves_until_a_signal(
     printed = capfd.readouterr()
     assert [status] == [answer.status for answer in answers]
     assert [
-        f"# dragoman is served at http://{LOOPBACK}:{port}",
-        f"# ibex is served at http://{LOOPBACK}:{port}/api",
+        f"# dragoman is served at http://{LOOPBACK}:{port}; in Phase 1: chat, responses",
+        f"# ibex is served at http://{LOOPBACK}:{port}/api; in Phase 1: chat",
     ] == printed.out.splitlines()
     assert said == [line for line in printed.err.splitlines() if not line.startswith("{")]
 
@@ -339,7 +350,9 @@ def test_demo_prints_what_it_writes(capfd: pytest.CaptureFixture[str], tmp_path:
 
     exports = exported(capfd)
     assert [
-        f"export {dialect}_DEV_{name}" for dialect in ("DRAGOMAN", "IBEX") for name in ("TOKEN", "AGENT_ID", "ORG_ID")
+        f"export {dialect}_DEV_{name}"
+        for dialect in map(str.upper, DIALECTS)
+        for name in ("TOKEN", "AGENT_ID", "ORG_ID")
     ] == [line.split("=")[0] for line in exports]
     assert exports == file.read_text().splitlines()
     assert 0o600 == stat.S_IMODE(file.stat().st_mode)
@@ -361,7 +374,7 @@ def test_demo_writes_no_file_that_it_was_not_asked_for(
 
     serve_here(["demo"], port, lambda: None)
 
-    assert (6, []) == (len(exported(capfd)), list(tmp_path.iterdir()))
+    assert (3 * len(DIALECTS), []) == (len(exported(capfd)), list(tmp_path.iterdir()))
 
 
 @confirms("ADR-0018.R2", "ADR-0002.R4")
@@ -405,7 +418,10 @@ def test_the_printed_requests_work_as_pasted(demo: Served) -> None:
 
     answers = [subprocess.check_output(["bash", "-c", "\n".join([*exports, request])]) for request in requests]
 
-    assert ["PROVIDER_NOT_CONFIGURED"] * 2 == [json.loads(answer)["error"]["code"] for answer in answers]
+    kind = "provider_not_configured"
+    assert [example(effective(dialect), kind)["error"]["message"] for dialect in DIALECTS] == [
+        json.loads(answer)["error"]["message"] for answer in answers
+    ]
 
 
 @confirms("ADR-0018.R2")
@@ -418,6 +434,60 @@ def test_serve_knows_what_demo_exports(demo: Served, tmp_path: Path) -> None:
         ]
 
     assert [200, 401] == [answer.status for answer in answers]
+
+
+def test_demo_shows_everything(demo: Served) -> None:
+    """One token for every dialect is printed, both agents are named, and what is off by default is turned on."""
+    tokens = {value for name, value in demo.exports.items() if name.endswith("_DEV_TOKEN")}
+    told = [line for line in demo.printed if line.startswith("# ") and "served at" not in line and "curl" not in line]
+
+    agent = demo.exports["DRAGOMAN_DEV_AGENT_ID"]
+    assert 1 == len(tokens)
+    assert tokens.pop().startswith("cgt_")
+    assert [f"# agents: main ({agent}), beta ("] == [line[: len(agent) + 25] for line in told[:1]]
+    assert ["# chat of fased is off by default; the demo turns it on"] == told[1:]
+
+
+@pytest.mark.parametrize("mounts", ["/=dragoman", "/x=fased"])
+def test_demo_serves_the_mounts_of_the_environment(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mounts: str
+) -> None:
+    """A demo of other mounts than all serves these, with everything on."""
+    port, answers = free_port(), []
+    prefix, _, dialect = mounts.partition("=")
+    chat = f"{prefix.rstrip('/')}/v1/chat/completions"
+    monkeypatch.setenv("DRAGOMAN_MOUNTS", mounts)
+
+    serve_here(["demo", "--port", str(port)], port, lambda: answers.append(ask(port, f"OPTIONS {chat} HTTP/1.1")))
+
+    served_ones = [line.split()[1] for line in capfd.readouterr().out.splitlines() if " is served at " in line]
+    assert ([dialect], [204]) == (served_ones, [answer.status for answer in answers])
+
+
+NO_REQUEST: Final = """\
+overlay: 1.1.0
+info: {title: Dialect bare, version: 0.1.0}
+actions:
+"""
+WITHOUT_BODIES: Final = "  - target: $.paths[*].post\n    remove: true\n"
+WITHOUT_EXAMPLES: Final = (
+    "  - target: $.components.requestBodies[*].content['application/json'].examples\n    remove: true\n"
+)
+
+
+@pytest.mark.parametrize("actions", [WITHOUT_BODIES, WITHOUT_EXAMPLES])
+def test_demo_shows_no_request_where_there_is_none(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, actions: str
+) -> None:
+    """A dialect without an example request is served, and no request is printed for it."""
+    (folder / "overlays" / "bare.yaml").write_text(NO_REQUEST + actions)
+    port = free_port()
+    monkeypatch.setenv("DRAGOMAN_MOUNTS", "/=bare")
+
+    serve_here(["demo", "--port", str(port), "--contract", str(folder)], port, lambda: None)
+
+    printed = capfd.readouterr().out
+    assert (True, False) == ("# bare is served at" in printed, "curl" in printed)
 
 
 def test_every_demo_makes_new_keys(demo: Served, tmp_path: Path) -> None:

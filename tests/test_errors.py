@@ -3,12 +3,23 @@
 import pytest
 from gateway_conformance.rules import confirms
 
+from dragoman.contract.source import Source
 from dragoman.errors import COMMON_ARGUMENTS, Kind, Refusal, arguments_of
 from fakes import effective
 from treaty import Template
 
 DETAIL = {"param", "code", "reason"}
-OWN = {Kind.INVALID_PARAMETER: DETAIL, Kind.INVALID_REQUEST: DETAIL, Kind.BODY_TOO_LARGE: {"limit"}}
+ALIAS = {"alias"}
+OWN = {
+    Kind.INVALID_PARAMETER: DETAIL,
+    Kind.INVALID_REQUEST: DETAIL,
+    Kind.BODY_TOO_LARGE: {"limit"},
+    Kind.GUARDRAIL_BLOCK: {"guardrail_key", "action", "findings"},
+    Kind.RATE_LIMITED: ALIAS,
+    Kind.UPSTREAM_UNAVAILABLE: ALIAS,
+    Kind.CIRCUIT_OPEN: ALIAS,
+    Kind.UPSTREAM_TIMEOUT: ALIAS,
+}
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -18,7 +29,7 @@ def test_a_kind_knows_the_request_and_its_own_arguments(kind: Kind) -> None:
 
 
 @confirms("ADR-0004.R2")
-@pytest.mark.parametrize("dialect", ["dragoman", "ibex"])
+@pytest.mark.parametrize("dialect", Source().dialects)
 def test_every_example_is_what_its_own_sample_values_give(dialect: str) -> None:
     """Filling an example with the values that it shows gives back the example, member by member in its order."""
     examples = effective(dialect)["components"]["examples"]

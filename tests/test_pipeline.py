@@ -24,10 +24,10 @@ from fakes import (
     PRINCIPAL,
     TOKEN,
     UNSCOPED_TOKEN,
-    FakeCatalogue,
     FakeIdentity,
     House,
     build_house,
+    build_services,
     effective,
     example,
 )
@@ -204,7 +204,7 @@ class Recording:
 def admit(operation: Operation, body: bytes, headers: dict[str, str]) -> tuple[Reply, Admitted]:
     """Send one request down the pipeline to a handler, and return its reply and what it was given."""
     recording = Recording()
-    services = Services(catalogue=FakeCatalogue(), published=b"")
+    services = build_services()
     route = bind(operation, Handler(request=ChatRequest, answer=recording))
 
     async def read(_: int) -> bytes:

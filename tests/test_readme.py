@@ -4,14 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from dragoman.app import forwarding_operations
+from dragoman.app import known_settings
 from dragoman.contract.source import Source
-from dragoman.settings import Known, read_settings
+from dragoman.settings import read_settings
 from process import launched
 
 ROOT: Final = Path(__file__).parent.parent
@@ -47,7 +48,8 @@ def test_the_first_request_is_answered_as_shown(tmp_path: Path) -> None:
     """The demo writes the file that the curl reads, and the curl prints what the README shows."""
     if shutil.which("curl") is None:
         pytest.fail("curl is not on PATH, and the README's first request needs it")
-    command = DEMO.strip().replace("--port 8080", "--port 0").split()
+    program = str(Path(sys.executable).with_name("dragoman"))
+    command = DEMO.strip().replace(".venv/bin/dragoman", program).replace("--port 8080", "--port 0").split()
     with launched(command, tmp_path / "log", folder=tmp_path) as demonstrated:
         printed = run(CURL.replace("localhost:8080", f"localhost:{demonstrated.port}"), tmp_path)
 
@@ -72,27 +74,46 @@ def test_the_test_line_is_what_ci_runs() -> None:
 @pytest.mark.parametrize("command", re.findall(r"^\| `(dragoman [a-z ]+)` \|", README, re.MULTILINE))
 def test_every_command_of_the_table_exists(command: str, tmp_path: Path) -> None:
     """Each command of the table has a help page that shows how to use it."""
-    printed = run(f"{command} --help", tmp_path)
+    printed = run(f"{Path(sys.executable).with_name('dragoman')}{command.removeprefix('dragoman')} --help", tmp_path)
 
     assert f"Usage: {command}" in printed
     assert "For example:" in printed
 
 
-def test_every_variable_of_the_table_is_known() -> None:
+def test_every_variable_of_the_table_is_known(tmp_path: Path) -> None:
     """Each variable of the table, with its places filled in, is accepted."""
-    source = Source()
-    known = Known(dialects=source.dialects, operations=source.operations, forwarding=forwarding_operations())
-    names = re.findall(r"`(DRAGOMAN_[^`]+)`", README)
-    values = {"DRAGOMAN_MOUNTS": "/api=dragoman", "DRAGOMAN_HOST": "::1", "DRAGOMAN_PORT": "1"}
-    filled = {
-        re.sub(r"\[(_?)<OPERATION>\]|(<OPERATION>)", r"\1CHAT", name.replace("[<MOUNT>_]", "API_")): name
-        for name in names
+    (tmp_path / "dragoman.toml").touch()
+    values = {
+        "DRAGOMAN_MOUNTS": "/api=dragoman",
+        "DRAGOMAN_HOST": "::1",
+        "DRAGOMAN_PORT": "1",
+        "DRAGOMAN_CONFIG": str(tmp_path / "dragoman.toml"),
     }
-    environment = {
-        name.replace("[_CHAT]", "_CHAT").replace("[_<OPERATION>]", "_CHAT"): values.get(
-            name, "off" if "ENDPOINT" in name else "1"
-        )
-        for name in filled
-    }
+    stated = re.findall(r"`((?:DRAGOMAN|<MOUNT>)_[^`]+)`", README)
+    names = [
+        re.sub(r"\[<MOUNT>_\]|<MOUNT>_", "API_", re.sub(r"\[_<OPERATION>\]|_<OPERATION>", "_CHAT", one))
+        for one in stated
+    ]
+    environment = {name: values.get(name, "off" if "ENDPOINT" in name else "1") for name in names}
+    del environment["API_GATEWAY_PASSWORD"]  # beside a token it would have to be said which counts
+    settings = read_settings(environment, known_settings(Source()))
 
-    assert "/api" == read_settings(environment, known).mounts[0].prefix
+    assert {"DRAGOMAN_API_PHASE_CHAT", "DRAGOMAN_API_ENDPOINT_CHAT", "API_GATEWAY_TOKEN"} <= environment.keys()
+    assert ("/api", "token", frozenset({"chat"})) == (
+        settings.mounts[0].prefix,
+        settings.mounts[0].identity,
+        settings.mounts[0].off,
+    )
+
+
+def test_the_settings_file_is_accepted(tmp_path: Path) -> None:
+    """The example of a settings file says what it looks like it says."""
+    [example] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "dragoman.toml").write_text(example)
+    environment = {"CHAT_SECRET": "secret"}
+    settings = read_settings(environment, known_settings(Source()), config=tmp_path / "dragoman.toml")
+
+    api, fased = settings.mounts
+    assert ("/api", frozenset({"responses"})) == (api.prefix, api.off)
+    assert ("/fased", "token", "secret", frozenset()) == (fased.prefix, fased.identity, fased.secret, fased.off)
+    assert ["general"] == [alias.id for alias in settings.aliases]

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from gateway_conformance.rules import Rule, confirms, read_rules
 from dragoman.contract.source import CANONICAL, Source
 from dragoman.errors import Kind
 from dragoman.operations import HANDLERS
+from treaty import Document, narrowings
 
 ROOT = Path(__file__).parent.parent
 RECORDS = sorted((ROOT / "adr").glob("[0-9]*.md"))
@@ -161,10 +163,10 @@ def test_no_status_and_no_envelope_stands_where_refusals_are_raised(path: Path) 
 @confirms("ADR-0017.R2")
 @pytest.mark.parametrize("path", sources("src"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_settings_reads_the_environment(path: Path) -> None:
-    """`environ` and `getenv` occur in settings.py and nowhere else."""
+    """`environ` and `getenv` occur in the settings and nowhere else."""
     words = {word for _, word in words_of_code(path)}
 
-    assert path.name == "settings.py" or not words & {"environ", "getenv"}
+    assert path.parent.name == "settings" or not words & {"environ", "getenv"}
 
 
 @confirms("ADR-0017.R1", "ADR-0017.R2")
@@ -211,3 +213,40 @@ def test_rules_are_read_from_records() -> None:
     rule = RULES["ADR-0014.R1"]
 
     assert Rule(id=rule.id, level="MUST", text="The 501 MUST carry `x-should-retry: false`.", accepted=True) == rule
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints."""
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+
+
+def documents_at(commit: str) -> dict[str, Document]:
+    """Return the effective documents at *commit*, those for client generators apart."""
+    names = git("ls-tree", "-r", "--name-only", commit, "openapi/effective").split()
+    return {name: json.loads(git("show", f"{commit}:{name}")) for name in names if ".sdk." not in name}
+
+
+def taken_away(before: dict[str, Document], after: dict[str, Document]) -> list[str]:
+    """Return what *after* takes away from *before*, with the document it is taken from."""
+    gone = [f"{name} is gone" for name in before if name not in after]
+    both = [name for name in before if name in after]
+    return gone + [f"{name}: {told}" for name in both for told in narrowings(before[name], after[name])]
+
+
+@confirms("ADR-0027.R2")
+def test_what_a_commit_takes_away_has_a_line_in_the_changes() -> None:
+    """A change of the documents that narrows one also changes openapi/CHANGES.md: the last commits, and now."""
+    commits = git("log", "--format=%H", "-n", "20", "--", "openapi/effective").split()
+    steps = [(f"{commit}^", commit) for commit in commits if git("rev-list", "--parents", "-n", "1", commit).count(" ")]
+    silent = [
+        told
+        for before, after in steps
+        for told in taken_away(documents_at(before), documents_at(after))
+        if not git("diff", "--name-only", before, after, "--", "openapi/CHANGES.md")
+    ]
+    paths = tracked("openapi/effective/*.json")
+    now = {str(path.relative_to(ROOT)): json.loads(path.read_text()) for path in paths if ".sdk." not in path.name}
+    if not git("diff", "--name-only", "HEAD", "--", "openapi/CHANGES.md"):
+        silent += taken_away(documents_at("HEAD"), now)
+
+    assert [] == silent

@@ -7,6 +7,7 @@ from gateway_conformance.rules import confirms
 
 from dragoman.settings import (
     Development,
+    Dialect,
     Known,
     MountSettings,
     Settings,
@@ -16,8 +17,13 @@ from dragoman.settings import (
 )
 
 OPERATIONS = {"chat": True, "embed-text": True, "models": False}
-NOW_STUB = Known(dialects=("dragoman", "other"), operations=OPERATIONS, forwarding=())
-FORWARDING = Known(dialects=("dragoman", "other"), operations=OPERATIONS, forwarding={"chat"})
+DIALECTS = {
+    "dragoman": Dialect(switches={}, off=frozenset()),
+    "other": Dialect(switches={}, off=frozenset()),
+    "shy": Dialect(switches={"gate.chat.enabled": "chat", "gate.models.enabled": "models"}, off=frozenset({"chat"})),
+}
+NOW_STUB = Known(dialects=DIALECTS, operations=OPERATIONS, forwarding=())
+FORWARDING = Known(dialects=DIALECTS, operations=OPERATIONS, forwarding={"chat"})
 DEV = {"DRAGOMAN_DEV_TOKEN": "t", "DRAGOMAN_DEV_AGENT_ID": "A-1", "DRAGOMAN_DEV_ORG_ID": "O-1"}
 TWO_MOUNTS = {"DRAGOMAN_MOUNTS": "/=dragoman,/api/v2=other"}
 
@@ -41,9 +47,16 @@ def phases(settings: Settings) -> list[Mapping[str, int]]:
 
 def test_without_variables_everything_has_its_default() -> None:
     """The canonical contract is served in Phase 1 at the root of a local port, and there is no key."""
-    mount = MountSettings(prefix="/", dialect="dragoman", phases={"chat": 1, "embed-text": 1}, off=frozenset())
+    mount = MountSettings(
+        prefix="/",
+        dialect="dragoman",
+        phases={"chat": 1, "embed-text": 1},
+        off=frozenset(),
+        identity=None,
+        secret=None,
+    )
 
-    assert Settings(host="127.0.0.1", port=8080, mounts=(mount,), development=None) == read()
+    assert Settings(host="127.0.0.1", port=8080, mounts=(mount,), aliases=(), development=None) == read()
 
 
 def test_variables_of_other_programs_are_left_alone() -> None:
@@ -92,9 +105,9 @@ def test_the_default_of_the_mounts_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("mounts", "said"),
     [
-        ("/=dragman", "DRAGOMAN_MOUNTS: unknown dialect 'dragman'; did you mean 'dragoman'?"),
-        ("/=zzz", "DRAGOMAN_MOUNTS: unknown dialect 'zzz'; known: dragoman, other"),
-        ("/", "DRAGOMAN_MOUNTS: unknown dialect ''; known: dragoman, other"),
+        ("/=dragman", "DRAGOMAN_MOUNTS: unknown dialect 'dragman'; did you mean dragoman?"),
+        ("/=zzz", "DRAGOMAN_MOUNTS: unknown dialect 'zzz'; known: dragoman, other, shy"),
+        ("/", "DRAGOMAN_MOUNTS: unknown dialect ''; known: dragoman, other, shy"),
         ("/=dragoman,/=other", "DRAGOMAN_MOUNTS: '/' is mounted twice"),
         ("api=other", "DRAGOMAN_MOUNTS: 'api=other' is no mount; write /prefix=dialect, or /=dialect for the root"),
         ("/api/=other", "DRAGOMAN_MOUNTS: '/api/=other' is no mount; write /prefix=dialect, or /=dialect for the root"),
@@ -233,7 +246,17 @@ def test_a_bad_value_is_refused_where_another_flag_wins(variables: dict[str, str
 
 def test_the_development_key_can_be_set() -> None:
     """What `dragoman demo` exports gives one key, whose ids are in lower case."""
-    assert Development(token="t", organization="o-1", agent="a-1") == read_settings(DEV, FORWARDING).development
+    assert (
+        Development(token="t", organization="o-1", agents={"main": "a-1"}) == read_settings(DEV, FORWARDING).development
+    )
+
+
+@confirms("ADR-0018.R1")
+def test_an_empty_host_is_refused() -> None:
+    """An address that is empty would be every interface, which is said with 0.0.0.0 and not by accident."""
+    said = "DRAGOMAN_HOST must not be empty; use 127.0.0.1, or 0.0.0.0 for every interface"
+
+    assert said == refused({"DRAGOMAN_HOST": ""})
 
 
 @confirms("ADR-0018.R1")

@@ -14,14 +14,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
+import attrs
 from cyclopts import App, CycloptsError, Parameter, validators
 from uuid_utils.compat import uuid7
 
-from dragoman.app import build_gateway, forwarding_operations, require_operations, serve_routes
+from dragoman.app import build_gateway, compile_routes, known_settings, prove_servable, require_operations
 from dragoman.contract.source import CANONICAL, PACKAGED, Source
 from dragoman.contract.traits import read_traits
 from dragoman.server import listen, serve
-from dragoman.settings import Development, Known, Settings, SettingsError, process_environment, read_settings
+from dragoman.settings import (
+    Development,
+    Known,
+    MountSettings,
+    Settings,
+    SettingsError,
+    mount_prefix,
+    process_environment,
+    read_settings,
+    require_known,
+    upper,
+)
 from treaty import Document, TreatyError, operations, problems, resolve, sdk
 
 CHECK_FAILED: Final = 1
@@ -39,6 +51,7 @@ app.command(contract)
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535), help="0 takes a free port.")]
 Phase = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=2))]
+Operations = Annotated[tuple[str, ...], Parameter(consume_multiple=False)]
 Folder = Annotated[Path, Parameter(name="--contract", help="Folder with gateway.yaml and overlays/.")]
 
 
@@ -47,32 +60,33 @@ def _fail(message: str, code: int = BAD_USAGE) -> NoReturn:
     sys.exit(code)
 
 
-def _known(source: Source) -> Known:
-    return Known(dialects=source.dialects, operations=source.operations, forwarding=forwarding_operations())
-
-
 @app.command(name="serve")
-def serve_command(*, host: str | None = None, port: Port | None = None, folder: Folder = PACKAGED) -> None:
-    """Serve the mounts that the environment names.
+def serve_command(
+    *, config: Path | None = None, host: str | None = None, port: Port | None = None, folder: Folder = PACKAGED
+) -> None:
+    """Serve the mounts that the environment or a settings file names.
 
-    Variables: DRAGOMAN_HOST, DRAGOMAN_PORT, DRAGOMAN_MOUNTS ("/=dragoman,/api=DIALECT"),
-    DRAGOMAN_[<MOUNT>_]PHASE[_<OPERATION>]=1|2, DRAGOMAN_[<MOUNT>_]ENDPOINT_<OPERATION>=on|off, and the
-    DRAGOMAN_DEV_* that `dragoman demo` exports, which seed one key.
+    Variables: DRAGOMAN_CONFIG, DRAGOMAN_HOST, DRAGOMAN_PORT, DRAGOMAN_MOUNTS ("/=dragoman,/api=DIALECT"),
+    DRAGOMAN_[<MOUNT>_]PHASE[_<OPERATION>]=1|2, DRAGOMAN_[<MOUNT>_]ENDPOINT_<OPERATION>=on|off,
+    <MOUNT>_GATEWAY_TOKEN or <MOUNT>_GATEWAY_PASSWORD, and the DRAGOMAN_DEV_* that `dragoman demo`
+    exports, which seed one key.
 
     For example:
         dragoman serve
+        dragoman serve --config dragoman.toml
         DRAGOMAN_ENDPOINT_RESPONSES=off dragoman serve --port 9000
 
     Args:
+        config: Settings file; DRAGOMAN_CONFIG names one too.
         host: Address to listen on; DRAGOMAN_HOST, else 127.0.0.1.
         port: Port to listen on; DRAGOMAN_PORT, else 8080.
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
-    settings = read_settings(process_environment(), _known(source))
-    if settings.development is None:
+    settings = read_settings(process_environment(), known_settings(source), config=config)
+    if settings.development is None and all(mount.secret is None for mount in settings.mounts):
         sys.stderr.write("dragoman: there is no key, so every request is refused; see `dragoman demo`\n")
-    _serve(source, settings, host=host, port=port, announce=())
+    _serve(source, settings, host=host, port=port)
 
 
 @app.command
@@ -80,7 +94,7 @@ def demo(
     *,
     host: str | None = None,
     port: Port | None = None,
-    phase: Phase = 1,
+    phase: Phase | None = None,
     env_file: Path | None = None,
     folder: Folder = PACKAGED,
 ) -> None:
@@ -93,22 +107,40 @@ def demo(
     Args:
         host: Address to listen on; DRAGOMAN_HOST, else 127.0.0.1.
         port: Port to listen on; DRAGOMAN_PORT, else 8080.
-        phase: 1 checks and answers 501; 2 forwards.
+        phase: 1 checks and answers 501; 2 forwards; DRAGOMAN_PHASE, else 1.
         env_file: Write the export lines to this file too, readable by its owner only.
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
-    environment = {"DRAGOMAN_PHASE": str(phase), **process_environment()}
-    seed = Development(token=f"dev_{secrets.token_urlsafe(32)}", organization=str(uuid7()), agent=str(uuid7()))
-    others = [name for name in source.dialects if name != CANONICAL]
-    mounts = ",".join([f"/={CANONICAL}", *(f"/{name}={name}" for name in others)])
-    settings = read_settings(_without_development(environment), _known(source), mounts=mounts)
-    _serve(source, settings, host=host, port=port, announce=_exports(source, seed), seed=seed, env_file=env_file)
+    seed = Development(
+        token=f"cgt_{secrets.token_urlsafe(32)}",
+        organization=str(uuid7()),
+        agents={name: str(uuid7()) for name in ("main", "beta")},
+    )
+    known, woken = _with_everything_on(known_settings(source))
+    environment = {
+        "DRAGOMAN_MOUNTS": ",".join(f"{_demo_prefix(name)}={name}" for name in source.dialects),
+        **_without_development(process_environment(), source),
+        **({} if phase is None else {"DRAGOMAN_PHASE": str(phase)}),
+    }
+    settings = attrs.evolve(read_settings(environment, known), development=seed)
+    exports = _exports(source, seed)
+    notes = [f"# agents: {', '.join(f'{name} ({agent})' for name, agent in seed.agents.items())}"]
+    notes += [f"# {operation} of {dialect} is off by default; the demo turns it on" for dialect, operation in woken]
+    private = None if env_file is None else PrivateFile(path=env_file, lines=exports)
+    _serve(source, settings, host=host, port=port, announce=[*exports, *notes], private=private)
 
 
 @contract.command
-def show(
-    *, dialect: str = CANONICAL, mount: str = "/", phase: Phase = 1, for_sdk: bool = False, folder: Folder = PACKAGED
+def show(  # noqa: PLR0913 - one argument an option
+    *,
+    dialect: str = CANONICAL,
+    mount: str = "/",
+    phase: Phase = 1,
+    on: Operations = (),
+    off: Operations = (),
+    for_sdk: bool = False,
+    folder: Folder = PACKAGED,
 ) -> None:
     """Print an effective contract, or the one for client generators, as JSON.
 
@@ -121,11 +153,22 @@ def show(
         dialect: Name of the dialect.
         mount: Prefix at which it is served.
         phase: 1 or 2.
+        on: An operation to switch on that is off by default; may be repeated.
+        off: An operation to switch off; may be repeated.
         for_sdk: The OpenAPI 3.1 document for client generators; it holds both phases.
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
-    document = sdk(source.dialect(dialect)) if for_sdk else _effective(source, dialect, mount=mount, phase=phase)
+    if for_sdk:
+        document = sdk(source.dialect(dialect))
+    else:
+        for name in (*on, *off):
+            require_known(name, source.operations, "unknown operation")
+        dialects = known_settings(source).dialects
+        require_known(dialect, dialects, "unknown dialect")
+        switched_off = (dialects[dialect].off | set(off)) - set(on)
+        prefix = mount_prefix(mount, f"--mount {mount!r}")
+        document = _effective(source, dialect, mount=prefix, phase=phase, off=switched_off)
     sys.stdout.write(_render(document))
 
 
@@ -168,7 +211,7 @@ def check(*, folder: Folder = PACKAGED) -> None:
         if not found:  # what is no sound document cannot be asked whether it can be served
             require_operations(source.operations)
             for dialect in source.dialects:
-                serve_routes(_effective(source, dialect, mount="/", phase=1))
+                prove_servable(_effective(source, dialect, mount="/", phase=1))
     except TreatyError as error:
         found = [str(error)]
     for problem in found:
@@ -178,7 +221,7 @@ def check(*, folder: Folder = PACKAGED) -> None:
 
 
 @app.command
-def routes(*, folder: Folder = PACKAGED) -> None:
+def routes(*, config: Path | None = None, folder: Folder = PACKAGED) -> None:
     """List what is served: method, path, operation, phase, decisions.
 
     For example:
@@ -186,14 +229,15 @@ def routes(*, folder: Folder = PACKAGED) -> None:
         DRAGOMAN_MOUNTS=/api=DIALECT dragoman routes
 
     Args:
+        config: Settings file; DRAGOMAN_CONFIG names one too.
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
-    settings = read_settings(process_environment(), _known(source))
+    settings = read_settings(process_environment(), known_settings(source), config=config)
     rows = [("METHOD", "PATH", "OPERATION", "PHASE", "ADRS")]
     for mount in settings.mounts:
         document = source.effective(mount.dialect, mount=mount.prefix, phases=mount.phases, off=mount.off)
-        for route in serve_routes(document):
+        for route in compile_routes(document):
             one = route.operation
             path = mount.prefix.rstrip("/") + one.path
             rows.append((one.method, path, one.name, str(one.phase or "-"), " ".join(one.adrs)))
@@ -203,55 +247,100 @@ def routes(*, folder: Folder = PACKAGED) -> None:
         sys.stdout.write("  ".join([*cells, row[4]]) + "\n")
 
 
+@attrs.frozen(kw_only=True)
+class PrivateFile:
+    """A file for its owner only, written once the gateway listens: a failed start must not destroy another's keys."""
+
+    path: Path
+    lines: Sequence[str]
+
+    def write(self) -> None:
+        """Write the lines, with mode 0600."""
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.writelines(f"{line}\n" for line in self.lines)
+        except OSError as error:
+            _fail(f"--env-file: cannot write {self.path}: {error.strerror}")
+
+
 def _serve(  # noqa: PLR0913 - what the two serving commands share
     source: Source,
     settings: Settings,
     *,
     host: str | None,
     port: int | None,
-    announce: Sequence[str],
-    seed: Development | None = None,
-    env_file: Path | None = None,
+    announce: Sequence[str] = (),
+    private: PrivateFile | None = None,
 ) -> None:
     require_operations(source.operations)
-    gateway = build_gateway(source, settings.mounts, seed or settings.development)
+    gateway = build_gateway(source, settings)
+    if host == "":
+        _fail("--host: an address must not be empty; use 127.0.0.1, or 0.0.0.0 for every interface")
     address = (host or settings.host, settings.port if port is None else port)
     try:
         listener = listen(*address)
     except OSError as error:
         _fail(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}; choose another --port or --host")
     with listener:
-        if env_file is not None:  # not before: a demo that is running already may have written it
-            _write_private(env_file, "".join(f"{line}\n" for line in announce))
-        url = "http://{}:{}".format(*listener.getsockname()[:2])
+        if private is not None:
+            private.write()
+        name, number = listener.getsockname()[:2]
+        url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
         for line in announce:
             sys.stdout.write(f"{line}\n")
         for mount in settings.mounts:
             base = url + mount.prefix.rstrip("/")
-            sys.stdout.write(f"# {mount.dialect} is served at {base}\n")
-            if seed is not None:
-                sys.stdout.write(f"#   {_curl(source, mount.dialect, base)}\n")
+            sys.stdout.write(f"# {mount.dialect} is served at {base}{_phases_of(source, mount)}\n")
+            if announce and (example := _curl(source, mount.dialect, base)):
+                sys.stdout.write(f"#   {example}\n")
         sys.stdout.flush()
         serve(gateway, listener)
 
 
+def _phases_of(source: Source, mount: MountSettings) -> str:
+    """Return what the start-up line says of phases: which operations forward, and which wait in Phase 1."""
+    served = {str(route.name) for route in operations(source.dialect(mount.dialect))} - mount.off
+    waiting = sorted(name for name, phase in mount.phases.items() if name in served and phase == 1)
+    forwarding = sorted(name for name, phase in mount.phases.items() if name in served and phase != 1)
+    told = f"; in Phase 2: {', '.join(forwarding)}" if forwarding else ""
+    return f"{told}; in Phase 1: {', '.join(waiting)}" if waiting else told
+
+
+def _demo_prefix(dialect: str) -> str:
+    return "/" if dialect == CANONICAL else f"/{dialect}"
+
+
+def _with_everything_on(known: Known) -> tuple[Known, list[tuple[str, str]]]:
+    """Return *known* with nothing off by default, for the demo shows everything, and what that turns on."""
+    woken = [(name, operation) for name, added in known.dialects.items() for operation in sorted(added.off)]
+    dialects = {name: attrs.evolve(added, off=frozenset()) for name, added in known.dialects.items()}
+    return attrs.evolve(known, dialects=dialects), woken
+
+
 def _exports(source: Source, seed: Development) -> list[str]:
-    values = {"TOKEN": seed.token, "AGENT_ID": seed.agent, "ORG_ID": seed.organization}
-    return [f"export {_prefix(name)}{key}={value}" for name in source.dialects for key, value in values.items()]
+    values = {"TOKEN": seed.token, "AGENT_ID": seed.agents["main"], "ORG_ID": seed.organization}
+    return [f"export {_exported(name)}{key}={value}" for name in source.dialects for key, value in values.items()]
 
 
-def _prefix(dialect: str) -> str:
-    """Return the beginning of the variables that are exported for *dialect*."""
-    return f"{dialect.upper().replace('-', '_')}_DEV_"
+def _exported(dialect: str) -> str:
+    """Return what the exported variables of *dialect* begin with."""
+    return f"{upper(dialect)}_DEV_"
 
 
-def _curl(source: Source, dialect: str, base: str) -> str:
-    """Return a command that sends the first example request of *dialect* with the exported key and agent."""
+def _curl(source: Source, dialect: str, base: str) -> str | None:
+    """Return a command that sends the first example request of *dialect*, if it has one, with the exported names."""
     document = _effective(source, dialect, mount="/", phase=1)
-    route = next(route for route in operations(document) if "requestBody" in route.operation)
+    bodied = (route for route in operations(document) if "requestBody" in route.operation and "{" not in route.path)
+    route = next(bodied, None)
+    if route is None:
+        return None
     media = resolve(document, route.operation["requestBody"])["content"]["application/json"]
+    if not media.get("examples"):
+        return None
     example = resolve(document, next(iter(media["examples"].values())))["value"]
-    start = _prefix(dialect)
+    start = _exported(dialect)
     headers = [f"Authorization: Bearer ${{{start}TOKEN}}", "Content-Type: application/json"]
     headers += [
         f"{name}: ${{{start}AGENT_ID}}" for name in read_traits(document, route.operation, where="").agent_headers
@@ -260,24 +349,20 @@ def _curl(source: Source, dialect: str, base: str) -> str:
     return f"curl -s {base}{route.path} {stated} -d {shlex.quote(json.dumps(example, ensure_ascii=False))}"
 
 
-def _without_development(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return *environment* without the keys of an earlier demo: this one makes its own."""
-    return {name: value for name, value in environment.items() if "_DEV_" not in name}
+def _without_development(environment: Mapping[str, str], source: Source) -> dict[str, str]:
+    """Return *environment* without an earlier demo's keys and the secrets of mounts: the demo has one key for all."""
+    exported = {f"{_exported(name)}{key}" for name in source.dialects for key in ("TOKEN", "AGENT_ID", "ORG_ID")}
+    secrets_of_mounts = ("_GATEWAY_TOKEN", "_GATEWAY_PASSWORD")
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in exported and not name.endswith(secrets_of_mounts)
+    }
 
 
-def _write_private(path: Path, text: str) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-    except OSError as error:
-        _fail(f"--env-file: cannot write {path}: {error.strerror}")
-
-
-def _effective(source: Source, dialect: str, *, mount: str, phase: int) -> Document:
+def _effective(source: Source, dialect: str, *, mount: str, phase: int, off: frozenset[str] = frozenset()) -> Document:
     phases = {name: phase for name, forwards in source.operations.items() if forwards}
-    return source.effective(dialect, mount=mount, phases=phases)
+    return source.effective(dialect, mount=mount, phases=phases, off=off)
 
 
 def _documents(source: Source) -> list[tuple[str, Document]]:

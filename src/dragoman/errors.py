@@ -35,17 +35,30 @@ class Kind(enum.Enum):
     INVALID_REQUEST = "invalid_request"
     # What is asked for
     MODEL_NOT_FOUND = "model_not_found"
+    MODEL_NOT_LLM = "model_not_llm"
+    GUARDRAIL_BLOCK = "guardrail_block"
     PROVIDER_NOT_CONFIGURED = "provider_not_configured"
+    # What is forwarded
+    RATE_LIMITED = "rate_limited"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    CIRCUIT_OPEN = "circuit_open"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
 
 
 COMMON_ARGUMENTS: Final = frozenset({"request_id", "now"})
 """Arguments that every kind has: the request's id, and the time as RFC 3339 UTC with milliseconds."""
 
 _DETAIL: Final = frozenset({"param", "code", "reason"})
+_ALIAS: Final = frozenset({"alias"})
 _OWN_ARGUMENTS: Final[Mapping[Kind, frozenset[str]]] = {
     Kind.INVALID_PARAMETER: _DETAIL,
     Kind.INVALID_REQUEST: _DETAIL,
     Kind.BODY_TOO_LARGE: frozenset({"limit"}),
+    Kind.GUARDRAIL_BLOCK: frozenset({"guardrail_key", "action", "findings"}),
+    Kind.RATE_LIMITED: _ALIAS,
+    Kind.UPSTREAM_UNAVAILABLE: _ALIAS,
+    Kind.CIRCUIT_OPEN: _ALIAS,
+    Kind.UPSTREAM_TIMEOUT: _ALIAS,
 }
 
 

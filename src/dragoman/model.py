@@ -5,6 +5,7 @@ Laws of this file:
 - The converter never coerces and never validates: the contract's schema has decided before (ADR-0007).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NewType, TypeVar, get_origin
 
@@ -38,12 +39,18 @@ class Agent:
 
 @attrs.frozen(kw_only=True)
 class Alias:
-    """A model name that an organisation may send. *created* is in Unix seconds."""
+    """A model name that an organisation may send.
+
+    *category* is what it can do: `llm` or `embedding`. *created* is in Unix seconds. *visible_to* holds the
+    organisations that may use it; None means all.
+    """
 
     id: str
     display_name: str
     description: str
+    category: str
     created: int
+    visible_to: frozenset[OrganizationId] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +83,14 @@ class ResponsesRequest:
         if isinstance(items, list):
             return len(items)
         return 0 if items is None else 1
+
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+
+def valid_request_id(stated: object) -> str | None:
+    """Return the request id that a caller *stated*, or None when it has not the form of one (ADR-0013)."""
+    return stated if isinstance(stated, str) and _REQUEST_ID.fullmatch(stated) else None
 
 
 @attrs.define(kw_only=True)

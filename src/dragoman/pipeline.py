@@ -11,9 +11,9 @@ import attrs
 
 from dragoman.contract import Body, Operation
 from dragoman.errors import Kind, Refusal
-from dragoman.gate.callers import authenticate, require_own_organization, require_scopes, verify_agent
-from dragoman.gate.contents import BODY_REFUSALS, check_content, check_parameters, decode
-from dragoman.model import ChatRequest, RequestEvent, ResponsesRequest, structure
+from dragoman.gate.callers import authenticate, choose_agent, require_own_organization, require_scopes, verify_agent
+from dragoman.gate.contents import BODY_REFUSALS, check_content, check_parameters, decode, kept
+from dragoman.model import ChatRequest, RequestEvent, ResponsesRequest, structure, valid_request_id
 from dragoman.operations.handler import Admitted, Answering, Handler, Reply, Services
 from dragoman.ports import Identity
 
@@ -63,13 +63,19 @@ def possible_refusals(route: Route) -> frozenset[Kind]:
         kinds.add(Kind.INVALID_PARAMETER)
     if operation.traits.organization_parameter is not None:
         kinds.add(Kind.ORGANIZATION_MISMATCH)
-    if operation.traits.agent_headers:
+    if _may_name_an_agent(route):
         kinds.add(Kind.AGENT_NOT_ALLOWED)
     if operation.body is not None:
         kinds |= BODY_REFUSALS
     if route.answer is None:
         kinds.add(Kind.PROVIDER_NOT_CONFIGURED)
     return frozenset(kinds)
+
+
+def _may_name_an_agent(route: Route) -> bool:
+    traits = route.operation.traits
+    in_body = route.record is not None and bool(traits.agent_prefixes or traits.default_agent)
+    return bool(traits.agent_headers) or in_body
 
 
 @attrs.frozen(kw_only=True)
@@ -91,14 +97,16 @@ class Pipeline:
         require_scopes(operation, principal)
         require_own_organization(operation, principal, call.path)
         agent = await verify_agent(self.identity, operation, principal, call.headers)
-        if agent is not None:
-            event.agent_id = agent.id
-
         admitted = Admitted(operation=operation, path=call.path, principal=principal, agent=agent)
         if operation.body is not None:
             document = await self._document(operation, operation.body, call)
-            admitted = attrs.evolve(admitted, document=operation.kept(document), request=_request(route, document))
-            _note(event, admitted.request)
+            _note_correlation(operation, document, event)
+            request = _request(route, document)
+            _note(event, request)
+            if agent is None and request is not None:
+                agent = await choose_agent(self.identity, operation, principal, request.model)
+            admitted = attrs.evolve(admitted, agent=agent, request=request, document=kept(operation, document))
+        event.agent_id = None if agent is None else agent.id
 
         if route.answer is None:
             raise Refusal(Kind.PROVIDER_NOT_CONFIGURED)
@@ -110,6 +118,13 @@ class Pipeline:
         content = await call.read(operation.traits.body_limit)
         call.event.request_bytes = len(content)
         return decode(body, content)
+
+
+def _note_correlation(operation: Operation, document: Mapping[str, Any], event: RequestEvent) -> None:
+    """Take the caller's own request id from the member of the body that the dialect has for it."""
+    member = operation.traits.correlation_member
+    if member is not None:
+        event.caller_request_id = valid_request_id(document.get(member)) or event.caller_request_id
 
 
 def _request(route: Route, document: Mapping[str, Any]) -> ChatRequest | ResponsesRequest | None:

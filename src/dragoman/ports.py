@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from dragoman.model import Agent, AgentId, Alias, OrganizationId, Principal
+from dragoman.model import Agent, Alias, OrganizationId, Principal
 
 
 class Identity(Protocol):
@@ -12,8 +12,8 @@ class Identity(Protocol):
     async def principal(self, token: str) -> Principal | None:
         """Return whose key *token* is, or None when it is nobody's."""
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
-        """Return the *agent* of the *organization*, or None for an unknown and a foreign one alike."""
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
+        """Return the agent of the *organization* with this id or name; None for an unknown and a foreign one alike."""
 
 
 class Catalogue(Protocol):

@@ -10,6 +10,7 @@ from treaty.effective import effective
 from treaty.errors import TreatyError
 from treaty.fill import Template
 from treaty.load import load
+from treaty.narrowing import narrowings
 from treaty.overlay import Action, Overlay, apply, load_overlay
 from treaty.reference import Route, operations, resolve
 from treaty.sdk import sdk
@@ -25,6 +26,7 @@ __all__ = [
     "effective",
     "load",
     "load_overlay",
+    "narrowings",
     "operations",
     "problems",
     "resolve",

@@ -58,7 +58,7 @@ class Template:
             TreatyError: a path is not in the value, a filling is neither a word nor a template, or
                 the value is none that the fillings could give.
         """
-        if not isinstance(value, dict) or not isinstance(x_fill, dict) or not x_fill:
+        if not isinstance(value, dict) or not isinstance(x_fill, dict):
             message = "x-fill must be an object that names members of an object"
             raise TreatyError(message)
         fillings = [_filling(path, text) for path, text in x_fill.items()]

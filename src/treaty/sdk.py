@@ -4,8 +4,8 @@ It holds both phases, so that a client generated in Phase 1 works unchanged in P
 that 3.1 does not know. The rest is what openapi-python-client 0.29 needs in order to leave nothing
 out: `application/json` first, for it takes the first; no event stream, which it would parse as
 JSON, nor any other sequence; no boolean schema, at which it stops, `additionalProperties` apart,
-where it expects one; an array that says what it holds; and no component that may be null, the
-reference may instead.
+where it expects one; an array that says what it holds; no component that may be null, the
+reference may instead; and headers without a `format`.
 """
 
 from __future__ import annotations
@@ -110,6 +110,9 @@ def _older_members(node: Document, *, kind: str) -> Document:
     }
     if kind == "parameter" and node["in"] != "query":
         older.pop("allowReserved", None)
+    if kind == "parameter" and node["in"] == "header":
+        # The generator hands a UUID to its HTTP client as it is, which takes texts only.
+        older["schema"] = {name: value for name, value in node.get("schema", {}).items() if name != "format"}
     if kind == "example" and "dataValue" in node:
         older["value"] = node["dataValue"]
     if kind == "response":

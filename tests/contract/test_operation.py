@@ -76,22 +76,3 @@ def test_a_missing_parameter_is_a_problem_only_where_it_is_required() -> None:
 
     assert problem({"type": "string"}, None) is None
     assert expected == problem({"type": "string"}, None, required=True)
-
-
-BODY = {
-    "required": True,
-    "content": {"application/json": {"schema": {"type": "object", "properties": {"model": {"type": "string"}}}}},
-}
-
-
-@pytest.mark.parametrize(
-    ("stated", "kept"),
-    [
-        ({"requestBody": BODY, "x-dragoman": {"unknown-keys": "drop"}}, {"model": "m"}),
-        ({"requestBody": BODY, "x-dragoman": {"unknown-keys": "forward"}}, {"model": "m", "other": 1}),
-        ({"x-dragoman": {"unknown-keys": "drop"}}, {"model": "m", "other": 1}),
-    ],
-)
-def test_unknown_keys_go_on_as_the_trait_says(stated: Document, kept: Document) -> None:
-    """A dialect that drops unknown keys keeps the declared ones; without a body schema nothing is known of keys."""
-    assert kept == compiled(**stated).kept({"model": "m", "other": 1})

@@ -22,13 +22,29 @@ def read(document: dict[str, Any], operation: dict[str, Any] | None = None) -> T
 def test_every_trait_is_read() -> None:
     """Each word of the vocabulary sets the one field that the gateway reads."""
     stated = {
-        "agent": {"from": [{"header": "X-First"}, {"header": "X-Second"}]},
+        "agent": {"from": [{"header": "X-First"}, {"header": "X-Second"}, {"model": ["a:", "b/"]}], "default": "main"},
+        "request-id": {"prefix": "req_", "body-member": "request_id"},
+        "non-text": "drop",
+        "default-model": "general",
+        "switch": "chat.enabled",
+        "default-off": True,
         "organization": {"path": "org_id"},
         "unknown-keys": "drop",
         "body-limit": 1,
     }
     expected = Traits(
-        agent_headers=("X-First", "X-Second"), organization_parameter="org_id", forward_unknown_keys=False, body_limit=1
+        agent_headers=("X-First", "X-Second"),
+        agent_prefixes=("a:", "b/"),
+        default_agent="main",
+        id_prefix="req_",
+        correlation_member="request_id",
+        keep_non_text=False,
+        default_model="general",
+        switch="chat.enabled",
+        default_off=True,
+        organization_parameter="org_id",
+        forward_unknown_keys=False,
+        body_limit=1,
     )
 
     assert expected == read(stated)
@@ -36,7 +52,20 @@ def test_every_trait_is_read() -> None:
 
 def test_a_contract_without_traits_has_the_defaults() -> None:
     """Where nothing is stated nobody is named, unknown keys are forwarded, and a body may have 8 MiB."""
-    expected = Traits(agent_headers=(), organization_parameter=None, forward_unknown_keys=True, body_limit=8388608)
+    expected = Traits(
+        agent_headers=(),
+        agent_prefixes=(),
+        default_agent=None,
+        id_prefix="",
+        correlation_member=None,
+        keep_non_text=True,
+        default_model=None,
+        switch=None,
+        default_off=False,
+        organization_parameter=None,
+        forward_unknown_keys=True,
+        body_limit=8388608,
+    )
 
     assert expected == read_traits({}, {}, where="POST /things")
 
@@ -49,6 +78,9 @@ def test_an_operations_own_trait_wins_member_by_member() -> None:
     assert (False, 20) == (traits.forward_unknown_keys, traits.body_limit)
 
 
+KNOWN = "agent, body-limit, default-model, default-off, non-text, organization, request-id, switch, unknown-keys"
+
+
 @confirms("ADR-0005.R1")
 @pytest.mark.parametrize(
     ("name", "hint"),
@@ -59,11 +91,12 @@ def test_an_unknown_trait_is_refused(name: str, hint: str) -> None:
     with pytest.raises(TreatyError) as caught:
         read({}, {name: 1})
 
-    expected = f"POST /things: unknown trait {name!r}; known are agent, body-limit, organization, unknown-keys{hint}"
+    expected = f"POST /things: unknown trait {name!r}; known are {KNOWN}{hint}"
     assert expected == str(caught.value)
 
 
-AGENT_FORM = "{from: [{header: NAME}, ...]}"
+AGENT_FORM = "{from: [{header: NAME}, ..., {model: [PREFIX, ...]}], default: NAME}"
+ID_FORM = "{prefix: TEXT, body-member: NAME}"
 ORGANIZATION_FORM = "{path: PARAMETER}"
 KEYS_FORM = "forward or drop"
 LIMIT_FORM = "a number of bytes, at least 1"
@@ -79,7 +112,23 @@ LIMIT_FORM = "a number of bytes, at least 1"
         ("agent", {"from": "X-Agent"}, AGENT_FORM),
         ("agent", {"from": []}, AGENT_FORM),
         ("agent", {"from": 1}, AGENT_FORM),
-        ("agent", {"from": [{"header": 1}]}, AGENT_FORM),
+        ("agent", {"from": [{"header": "X"}], "default": 1}, AGENT_FORM),
+        ("agent", {"from": [{"header": "X"}], "default": "main", "other": 1}, AGENT_FORM),
+        ("agent", {"from": [], "default": "main"}, AGENT_FORM),
+        ("agent", {"default": "main"}, AGENT_FORM),
+        ("request-id", "req_", ID_FORM),
+        ("request-id", {"prefix": "req_"}, ID_FORM),
+        ("request-id", {"prefix": 1, "body-member": "id"}, ID_FORM),
+        ("request-id", {"prefix": "req_", "body-member": None}, ID_FORM),
+        ("request-id", {"prefix": "req_", "body-member": "id", "other": 1}, ID_FORM),
+        ("non-text", "ignore", KEYS_FORM),
+        ("default-model", "", "a text"),
+        ("default-model", 1, "a text"),
+        ("switch", "", "a text"),
+        ("switch", ["a"], "a text"),
+        ("default-off", "yes", "True"),
+        ("default-off", False, "True"),
+        ("default-off", [], "True"),
         ("organization", "org_id", ORGANIZATION_FORM),
         ("organization", {"path": 1}, ORGANIZATION_FORM),
         ("organization", {"query": "org_id"}, ORGANIZATION_FORM),
@@ -101,12 +150,27 @@ def test_an_unknown_value_is_refused(name: str, value: object, accepted: str) ->
 
 
 @confirms("ADR-0005.R1")
-def test_an_agent_that_is_named_by_no_header_is_refused() -> None:
-    """A source of the agent other than a header is refused, and the refusal shows that source."""
+@pytest.mark.parametrize(
+    ("before", "source"),
+    [
+        ([], {"header": 1}),
+        ([], {"header": "X", "model": ["p"]}),
+        ([], {"query": "agent"}),
+        ([], "X-Agent"),
+        ([{"header": "X-Agent"}], {"model": "prefix"}),
+        ([{"header": "X-Agent"}], {"model": []}),
+        ([{"header": "X-Agent"}], {"model": ["p", 1]}),
+        ([{"header": "X-Agent"}], {"model": ["p"], "header": "X"}),
+        ([{"model": ["p"]}], {"header": "X-Agent"}),
+    ],
+)
+def test_a_source_of_the_agent_that_is_none_is_refused(before: list[object], source: object) -> None:
+    """What names no agent, or a header after the model, is refused, and the refusal shows that source."""
     with pytest.raises(TreatyError) as caught:
-        read({"agent": {"from": [{"header": "X-Agent"}, {"model": "prefix"}]}})
+        read({"agent": {"from": [*before, source]}})
 
-    assert "{'model': 'prefix'} is not accepted" in str(caught.value)
+    accepted = f"one of the sources in {AGENT_FORM}"
+    assert f"POST /things: trait 'agent': {source!r} is not accepted; it must be {accepted}" == str(caught.value)
 
 
 @confirms("ADR-0005.R2")

@@ -10,9 +10,16 @@ from gateway_conformance.rules import confirms
 from documents import tiny
 from dragoman.contract import Operation, compile_contract
 from dragoman.errors import Kind, Refusal
-from dragoman.gate.callers import authenticate, bearer_token, require_own_organization, require_scopes, verify_agent
+from dragoman.gate.callers import (
+    authenticate,
+    bearer_token,
+    choose_agent,
+    require_own_organization,
+    require_scopes,
+    verify_agent,
+)
 from dragoman.model import Agent, Principal
-from fakes import AGENT, FOREIGN, FOREIGN_AGENT, OWN, PRINCIPAL, TOKEN, UNSCOPED, FakeIdentity
+from fakes import AGENT, BETA, FOREIGN, FOREIGN_AGENT, MAIN, OWN, PRINCIPAL, TOKEN, UNSCOPED, FakeIdentity
 
 TEXT = {"type": "string"}
 
@@ -148,7 +155,7 @@ def test_the_first_header_of_the_trait_names_the_agent() -> None:
 
     found = verified({"x-second": FOREIGN_AGENT, "x-first": AGENT.upper()}, identity=identity)
 
-    assert (Agent(id=AGENT, name="main", organization=OWN), [AGENT]) == (found, identity.agents_asked)
+    assert (Agent(id=AGENT, name="main", organization=OWN), [AGENT.upper()]) == (found, identity.agents_asked)
 
 
 def test_no_header_names_no_agent() -> None:
@@ -163,3 +170,42 @@ def test_without_a_principal_there_is_no_agent() -> None:
     found = asyncio.run(verify_agent(identity, WITH_AGENT, None, {"x-first": AGENT}))
 
     assert (None, []) == (found, identity.agents_asked)
+
+
+NAMING = operation(**{"x-dragoman": {"agent": {"from": [{"model": ["a:", "a/", "agent:"]}], "default": "main"}}})
+NAMELESS = operation(**{"x-dragoman": {"agent": {"from": [{"model": ["a:"]}]}}})
+
+
+def chosen(model: str, *, by: Operation = NAMING, principal: Principal | None = PRINCIPAL) -> Agent | None:
+    """Return the agent that a request for *model* gets."""
+    return asyncio.run(choose_agent(FakeIdentity(), by, principal, model))
+
+
+@confirms("ADR-0022.R3")
+@pytest.mark.parametrize(
+    ("model", "agent"),
+    [
+        ("a:beta", BETA),
+        ("a/beta", BETA),
+        ("agent:beta", BETA),
+        (f"a:{BETA.id.upper()}", BETA),
+        ("beta", MAIN),
+        ("x-a:beta", MAIN),
+    ],
+)
+def test_the_model_names_an_agent_after_a_prefix(model: str, agent: Agent) -> None:
+    """What follows a prefix of the dialect is an agent's id or name; every other model gets the default agent."""
+    assert agent == chosen(model)
+
+
+@confirms("ADR-0022.R4")
+@pytest.mark.parametrize("model", ["a:foreign", "a:nobody", "a:", f"agent:{FOREIGN_AGENT}"])
+def test_an_agent_in_the_model_must_be_the_organizations(model: str) -> None:
+    """An agent that does not exist, a foreign one and an empty name get the same refusal."""
+    assert Kind.AGENT_NOT_ALLOWED == refused(lambda: chosen(model))
+
+
+def test_without_a_default_nobody_is_named() -> None:
+    """A model without a prefix names no agent where the dialect has no default, and nor does one of no caller."""
+    assert chosen("beta", by=NAMELESS) is None
+    assert chosen("a:beta", principal=None) is None

@@ -8,7 +8,7 @@ from gateway_conformance.rules import confirms
 from documents import tiny
 from dragoman.contract import Body, Operation, compile_contract
 from dragoman.errors import Kind, Refusal
-from dragoman.gate.contents import check_content, check_parameters, decode
+from dragoman.gate.contents import check_content, check_parameters, decode, kept
 
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
 LIMIT = 100
@@ -39,8 +39,8 @@ def refused(headers: dict[str, str]) -> Kind | None:
         "application/json",
         "Application/JSON",
         "application/json;charset=utf-8",
-        'application/json; charset="UTF-8"',
         "application/json; charset=utf8",
+        'application/json; charset="UTF-8"',
         "application/json ; profile=x",
     ],
 )
@@ -59,6 +59,8 @@ def test_json_in_utf_8_is_accepted(media_type: str) -> None:
         {"content-type": "application/jsonp"},
         {"content-type": "application/vnd.api+json"},
         {"content-type": "json"},
+        {"content-type": "application/json; charset"},
+        {"content-type": "application/json, text/plain"},
         {"content-type": "*/*"},
         {"content-type": "multipart/form-data; boundary=application/json"},
     ],
@@ -69,7 +71,7 @@ def test_another_media_type_is_refused(headers: dict[str, str]) -> None:
 
 
 @confirms("ADR-0010.R1")
-@pytest.mark.parametrize("charset", ["latin-1", "utf-16", "us-ascii", '"utf-16"'])
+@pytest.mark.parametrize("charset", ["latin-1", "utf-16", "us-ascii", '"utf-16"', "utf-8; charset=latin-1"])
 def test_another_charset_is_refused(charset: str) -> None:
     """A charset other than UTF-8 is refused."""
     assert Kind.UNSUPPORTED_CHARSET == refused({"content-type": f"application/json; charset={charset}"})
@@ -213,3 +215,56 @@ def test_a_broken_parameter_is_refused_by_name(
 ) -> None:
     """A parameter that is missing or breaks its schema is named as the contract spells it; others pass."""
     assert expected == broken(headers, query)
+
+
+MESSAGES = {"type": "object", "properties": {"model": {"type": "string"}, "messages": {"type": "array"}}}
+BODY = {"required": True, "content": {"application/json": {"schema": MESSAGES}}}
+
+
+@pytest.mark.parametrize(
+    ("stated", "goes_on"),
+    [
+        ({"requestBody": BODY, "x-dragoman": {"unknown-keys": "drop"}}, {"model": "m"}),
+        ({"requestBody": BODY, "x-dragoman": {"unknown-keys": "forward"}}, {"model": "m", "other": 1}),
+        ({"x-dragoman": {"unknown-keys": "drop"}}, {"model": "m", "other": 1}),
+        ({"requestBody": BODY, "x-dragoman": {"non-text": "drop"}}, {"model": "m", "other": 1}),
+    ],
+)
+def test_unknown_keys_go_on_as_the_trait_says(stated: dict[str, Any], goes_on: dict[str, Any]) -> None:
+    """A dialect that drops unknown keys keeps the declared ones; without a body schema nothing is known of keys."""
+    [taken] = compile_contract(tiny(**stated)).operations
+
+    assert goes_on == kept(taken, {"model": "m", "other": 1})
+
+
+TEXT = {"type": "text", "text": "hi"}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://images.example/cat.png"}}
+
+
+@confirms("ADR-0022.R5")
+@pytest.mark.parametrize(
+    ("content", "goes_on"),
+    [
+        ("hi", "hi"),
+        (None, None),
+        ([TEXT], [TEXT]),
+        ([IMAGE, TEXT, {"type": "hologram"}], [TEXT]),
+        ([IMAGE, {"type": "hologram"}], ""),
+    ],
+)
+def test_parts_that_are_no_text_are_dropped(content: object, goes_on: object) -> None:
+    """Where a dialect drops them, parts that are no text go; a message of which nothing is left has an empty text."""
+    [taken] = compile_contract(tiny(requestBody=BODY, **{"x-dragoman": {"non-text": "drop"}})).operations
+    silent = {"role": "assistant"}
+    document = {"model": "m", "messages": [{"role": "user", "name": "n", "content": content}, silent]}
+
+    expected = {"model": "m", "messages": [{"role": "user", "name": "n", "content": goes_on}, silent]}
+    assert expected == kept(taken, document)
+    assert content == document["messages"][0]["content"]  # type: ignore[index]
+
+
+def test_parts_go_on_where_nothing_is_said() -> None:
+    """A dialect that does not speak of them keeps parts of every kind."""
+    document = {"messages": [{"role": "user", "content": [IMAGE]}]}
+
+    assert document == kept(PLAIN, document)

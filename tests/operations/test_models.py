@@ -7,9 +7,9 @@ from gateway_conformance.rules import confirms
 
 from documents import tiny
 from dragoman.contract import compile_contract
-from dragoman.operations.handler import Admitted, Made, Services
+from dragoman.operations.handler import Admitted, Made
 from dragoman.operations.models import list_models
-from fakes import FOREIGN_TOKEN, FakeCatalogue, House, effective, example
+from fakes import FOREIGN_TOKEN, House, build_services, effective, example
 from wire import get
 
 GENERAL = {
@@ -19,6 +19,7 @@ GENERAL = {
     "owned_by": "dragoman",
     "display_name": "General",
     "description": "Everyday work.",
+    "category": "llm",
 }
 
 
@@ -55,7 +56,7 @@ def test_another_organization_has_its_own_models(house: House) -> None:
 def test_nobody_sees_no_models() -> None:
     """Where the contract asks nobody who he is, there are no models to show."""
     [operation] = compile_contract(tiny()).operations
-    services = Services(catalogue=FakeCatalogue(), published=b"{}")
+    services = build_services()
 
     reply = asyncio.run(list_models(Admitted(operation=operation, path={}), services))
 

@@ -8,7 +8,7 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.web.gateway import Gateway
-from fakes import House, build_house, effective, example
+from fakes import REQUEST_ID, House, build_house, effective, example
 from wire import ask, get
 
 CANONICAL = effective()
@@ -181,3 +181,35 @@ def test_an_answer_that_broke_off_is_not_answered_again(house: House) -> None:
         asyncio.run(house.app(scope, receive, send))
 
     assert ([200], 200) == ([message["status"] for message in sent], house.log.event["status"])
+
+
+PREFIXED = effective("client")
+
+
+@confirms("ADR-0020.R2")
+@pytest.mark.parametrize("path", ["/first/openapi.json", "/first/nowhere", "/nowhere"])
+def test_ids_that_are_made_have_the_dialects_prefix(path: str) -> None:
+    """A made request id begins with the prefix of the mount's dialect, also where no mount claims the request."""
+    house = build_house({"/first": PREFIXED, "/second": CANONICAL})
+
+    made = get(house.app, path).header("x-request-id")
+
+    assert f"req_{REQUEST_ID}" == made == house.log.event["request_id"]
+
+
+@confirms("ADR-0020.R2")
+def test_ids_of_other_mounts_have_no_prefix() -> None:
+    """The prefix of one mount's dialect is not that of another, and a caller's own id gets none."""
+    house = build_house({"/first": PREFIXED, "/second": CANONICAL})
+
+    answers = [get(house.app, "/second/nowhere"), get(house.app, "/first/nowhere", headers={"x-request-id": "mine"})]
+
+    assert [REQUEST_ID, "mine"] == [answer.header("x-request-id") for answer in answers]
+
+
+@confirms("ADR-0020.R2")
+def test_malformed_http_has_the_prefix_too() -> None:
+    """What is no HTTP is answered in the shape of the first mount, with an id of its form."""
+    presented = build_house({"/first": PREFIXED}).app.refuse_malformed()
+
+    assert f"req_{REQUEST_ID}" == dict(presented.headers)["x-request-id"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from dragoman.model import Agent, AgentId, Alias, OrganizationId, Principal
+from dragoman.model import Agent, Alias, OrganizationId, Principal
 
 
 @attrs.frozen(kw_only=True)
@@ -19,33 +19,32 @@ class MemoryStore:
     """Fits the ports `Identity` and `Catalogue`."""
 
     _keys: Mapping[bytes, Principal]
-    _agents: Mapping[tuple[OrganizationId, AgentId], Agent]
-    _aliases: Mapping[OrganizationId, Sequence[Alias]]
+    _agents: Mapping[tuple[OrganizationId, str], Agent]  # by id, and by name
+    _aliases: Sequence[Alias]
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose key *token* is, or None."""
         return self._keys.get(_digest(token))
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
-        """Return the *agent* of the *organization*, or None for an unknown and a foreign one alike."""
-        return self._agents.get((organization, agent))
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
+        """Return the agent of the *organization* with this id, in either case, or name; None where there is none."""
+        return self._agents.get((organization, named)) or self._agents.get((organization, named.lower()))
 
     async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
-        """Return the aliases of the *organization*."""
-        return self._aliases.get(organization, ())
+        """Return the aliases that the *organization* may see."""
+        return [alias for alias in self._aliases if alias.visible_to is None or organization in alias.visible_to]
 
 
 def build_store(
-    *,
-    keys: Mapping[str, Principal],
-    agents: Sequence[Agent] = (),
-    aliases: Mapping[OrganizationId, Sequence[Alias]] | None = None,
+    *, keys: Mapping[str, Principal], agents: Sequence[Agent] = (), aliases: Sequence[Alias] = ()
 ) -> MemoryStore:
     """Return a store; *keys* maps tokens to whose they are, and is not kept."""
+    by_name = {(agent.organization, agent.name): agent for agent in agents}
+    by_id = {(agent.organization, str(agent.id)): agent for agent in agents}
     return MemoryStore(
         keys={_digest(token): principal for token, principal in keys.items()},
-        agents={(agent.organization, agent.id): agent for agent in agents},
-        aliases=aliases or {},
+        agents={**by_name, **by_id},
+        aliases=tuple(aliases),
     )
 
 

@@ -5,10 +5,12 @@ Laws of this file:
 - It raises `TreatyError`, naming the operation, for whatever the gateway could not keep.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import attrs
 import orjson
+from jsonschema_rs import ValidationError
 
 from dragoman.contract.operation import DECODERS, Body, Operation, Parameter, Success
 from dragoman.contract.projection import build_projection
@@ -18,6 +20,9 @@ from dragoman.contract.validation import ENFORCED, Schema
 from treaty import Document, Route, TreatyError, operations, resolve
 
 JSON = "application/json"
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""What can be served: HEAD and OPTIONS are answered from the contract, others no router knows (ADR-0011)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +35,7 @@ class Contract:
 
     mount: str
     title: str
+    id_prefix: str
     operations: tuple[Operation, ...]
     anywhere: Refusals
     bodiless: Mapping[int, Answer]
@@ -42,16 +48,53 @@ def compile_contract(document: Document) -> Contract:
     Raises:
         TreatyError: naming the operation and what about it cannot be kept.
     """
-    anywhere, bodiless = read_anywhere(document)
-    compiled = tuple(_Compiler(document=document, route=route).operation() for route in operations(document))
+    with _named("the document"):
+        anywhere, bodiless = read_anywhere(document)
+    compiled = tuple(_compile(document, route) for route in operations(document))
+    _require_agent_headers(document, compiled)
     return Contract(
         mount=document["servers"][0]["url"],
         title=document["info"]["title"],
+        id_prefix=read_traits(document, {}, where=document["info"]["title"]).id_prefix,
         operations=compiled,
         anywhere=anywhere,
         bodiless=bodiless,
         published=orjson.dumps(document),
     )
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Turn what an unsound document does to this reader into an error that names the place."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+        message = f"{where}: cannot be served as it is written ({type(error).__name__}: {error}); see `contract check`"
+        raise TreatyError(message) from error
+
+
+def _compile(document: Document, route: Route) -> Operation:
+    where = f"{route.method} {route.path}"
+    if route.method not in METHODS:
+        message = f"{where}: the method cannot be served; use one of {', '.join(METHODS)}"
+        raise TreatyError(message)
+    with _named(where):
+        return _Compiler(document=document, route=route).operation()
+
+
+def _require_agent_headers(document: Document, compiled: Collection[Operation]) -> None:
+    """Refuse a header that the document's trait `agent` names and no operation declares.
+
+    Where whatever takes a body is switched off, nothing is left that could declare one.
+    """
+    if all(operation.body is None for operation in compiled):
+        return
+    where = "the document's traits"
+    used = {name for operation in compiled for name in operation.traits.agent_headers}
+    for name in read_traits(document, {}, where=where).agent_headers:
+        if name not in used:
+            message = f"{where}: 'agent' names the header {name!r}, which no operation has as a parameter"
+            raise TreatyError(message)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +150,8 @@ class _Compiler:
     def _applicable(self, traits: Traits, declared: set[tuple[str, str]]) -> Traits:
         """Return *traits* for this operation: what its own ones name must be declared, the document's may be absent."""
         own = self.route.operation.get("x-dragoman", {})
-        missing = [name for name in traits.agent_headers if ("header", name) not in declared]
+        spelt = {name.lower() for location, name in declared if location == "header"}
+        missing = [name for name in traits.agent_headers if name.lower() not in spelt]
         if missing and "agent" in own:
             message = (
                 f"{self.where}: trait 'agent' names the header {missing[0]!r}, which is no parameter of the operation"
@@ -158,5 +202,5 @@ class _Compiler:
         headers = read_headers(self.document, response, where=where)
         return Success(
             answer=Answer(status=int(found[0]), headers=headers),
-            project=build_projection(self.document, response["content"][JSON]["schema"], where=where),
+            project=build_projection(self.document, response["content"].get(JSON, {}).get("schema", {}), where=where),
         )

@@ -6,7 +6,7 @@ Laws of this file:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import orjson
@@ -101,9 +101,3 @@ class Operation:
     body: Body | None
     success: Success | None
     refusals: Refusals
-
-    def kept(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the request *document* without the keys that the dialect drops (trait `unknown-keys`)."""
-        if self.traits.forward_unknown_keys or self.body is None:
-            return document
-        return {name: value for name, value in document.items() if name in self.body.declared}

@@ -5,7 +5,7 @@ Laws of this file:
 - An operation's own trait wins over the document's, member by member.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -13,16 +13,33 @@ import attrs
 
 from treaty import TreatyError
 
+Reader = Callable[[object, str], dict[str, Any]]
+"""Reads the value of a trait, said at a place, into fields of `Traits`."""
+
 
 @attrs.frozen(kw_only=True)
 class Traits:
     """The traits of one operation.
 
-    *agent_headers* are the header parameters that may name the agent, in order of precedence; *organization_parameter*
-    is the path parameter that must be the caller's organisation; *body_limit* is in bytes.
+    - *agent_headers*: the header parameters that may name the agent, in order of precedence. After them
+      *agent_prefixes*: what stands before an agent's name in `model`; and *default_agent*: who it is otherwise.
+    - *organization_parameter*: the path parameter that must be the caller's organisation.
+    - *id_prefix*: what request ids begin with; *correlation_member*: the member of a body with the caller's own.
+    - *forward_unknown_keys*, *keep_non_text*: whether undeclared members, and parts that are no text, go on.
+    - *body_limit*: in bytes.
+    - *default_model*: the alias that the mount is known for.
+    - *switch*: the dotted name of the endpoint in a settings file; it is off by default where *default_off*.
     """
 
     agent_headers: tuple[str, ...] = ()
+    agent_prefixes: tuple[str, ...] = ()
+    default_agent: str | None = None
+    correlation_member: str | None = None
+    id_prefix: str = ""
+    keep_non_text: bool = True
+    default_model: str | None = None
+    switch: str | None = None
+    default_off: bool = False
     organization_parameter: str | None = None
     forward_unknown_keys: bool = True
     body_limit: int = 8 * 1024 * 1024
@@ -50,36 +67,61 @@ def _refuse(where: str, value: object, accepted: str) -> TreatyError:
     return TreatyError(f"{where}: {value!r} is not accepted; it must be {accepted}")
 
 
-def _member(value: object, name: str, where: str, accepted: str) -> object:
-    """Return the one member *name* of the map *value*."""
-    if not isinstance(value, Mapping) or set(value) != {name}:
-        raise _refuse(where, value, accepted)
-    return value[name]
-
-
 def _agent(value: object, where: str) -> dict[str, Any]:
-    accepted = "{from: [{header: NAME}, ...]}"
-    sources = _member(value, "from", where, accepted)
-    if not isinstance(sources, Sequence) or isinstance(sources, str) or not sources:
-        raise _refuse(where, value, accepted)
-    headers = tuple(_member(source, "header", where, accepted) for source in sources)
-    if not all(isinstance(header, str) for header in headers):
-        raise _refuse(where, value, accepted)
-    return {"agent_headers": headers}
+    default: str | None
+    accepted = "{from: [{header: NAME}, ..., {model: [PREFIX, ...]}], default: NAME}"
+    match value:
+        case {"from": [_, *_] as sources, "default": str(default), **rest} if not rest:
+            pass
+        case {"from": [_, *_] as sources, **rest} if not rest:
+            default = None
+        case _:
+            raise _refuse(where, value, accepted)
+    headers: list[str] = []
+    prefixes: list[str] = []
+    for source in sources:
+        match source:
+            case {"header": str(header), **more} if not more and not prefixes:
+                headers.append(header)
+            case {"model": [*found], **more} if not more and found and all(isinstance(one, str) for one in found):
+                prefixes += found
+            case _:
+                raise _refuse(where, source, "one of the sources in " + accepted)
+    return {"agent_headers": tuple(headers), "agent_prefixes": tuple(prefixes), "default_agent": default}
+
+
+def _request_id(value: object, where: str) -> dict[str, Any]:
+    match value:
+        case {"prefix": str(prefix), "body-member": str(member), **rest} if not rest:
+            return {"id_prefix": prefix, "correlation_member": member}
+        case _:
+            raise _refuse(where, value, "{prefix: TEXT, body-member: NAME}")
 
 
 def _organization(value: object, where: str) -> dict[str, Any]:
-    accepted = "{path: PARAMETER}"
-    parameter = _member(value, "path", where, accepted)
-    if not isinstance(parameter, str):
-        raise _refuse(where, value, accepted)
-    return {"organization_parameter": parameter}
+    match value:
+        case {"path": str(parameter), **rest} if not rest:
+            return {"organization_parameter": parameter}
+        case _:
+            raise _refuse(where, value, "{path: PARAMETER}")
 
 
-def _unknown_keys(value: object, where: str) -> dict[str, Any]:
-    if value not in ("forward", "drop"):
-        raise _refuse(where, value, "forward or drop")
-    return {"forward_unknown_keys": value == "forward"}
+def _choice(field: str, choices: Mapping[object, object]) -> Reader:
+    def read(value: object, where: str) -> dict[str, Any]:
+        if not isinstance(value, str | bool) or value not in choices:
+            raise _refuse(where, value, " or ".join(map(str, choices)))
+        return {field: choices[value]}
+
+    return read
+
+
+def _text(field: str) -> Reader:
+    def read(value: object, where: str) -> dict[str, Any]:
+        if not isinstance(value, str) or not value:
+            raise _refuse(where, value, "a text")
+        return {field: value}
+
+    return read
 
 
 def _body_limit(value: object, where: str) -> dict[str, Any]:
@@ -88,9 +130,14 @@ def _body_limit(value: object, where: str) -> dict[str, Any]:
     return {"body_limit": value}
 
 
-_READERS: Final[Mapping[str, Callable[[object, str], dict[str, Any]]]] = {
+_READERS: Final[Mapping[str, Reader]] = {
     "agent": _agent,
     "organization": _organization,
-    "unknown-keys": _unknown_keys,
+    "request-id": _request_id,
+    "unknown-keys": _choice("forward_unknown_keys", {"forward": True, "drop": False}),
+    "non-text": _choice("keep_non_text", {"forward": True, "drop": False}),
     "body-limit": _body_limit,
+    "default-model": _text("default_model"),
+    "default-off": _choice("default_off", {True: True}),
+    "switch": _text("switch"),
 }

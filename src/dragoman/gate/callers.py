@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from dragoman.contract import Operation
 from dragoman.errors import Kind, Refusal
-from dragoman.model import Agent, AgentId, Principal
+from dragoman.model import Agent, Principal
 from dragoman.ports import Identity
 
 
@@ -53,9 +53,22 @@ async def verify_agent(
 ) -> Agent | None:
     """Return the agent that a header names, or None where none does; also an optional one must be the caller's."""
     named = next((headers[name] for name in map(str.lower, operation.traits.agent_headers) if name in headers), None)
-    if named is None or principal is None:
+    return None if named is None else await _own_agent(identity, principal, named)
+
+
+async def choose_agent(
+    identity: Identity, operation: Operation, principal: Principal | None, model: str
+) -> Agent | None:
+    """Return the agent that *model* names after a prefix of the dialect, else the dialect's default, else None."""
+    prefixes = (prefix for prefix in operation.traits.agent_prefixes if model.startswith(prefix))
+    named = next((model.removeprefix(prefix) for prefix in prefixes), operation.traits.default_agent)
+    return None if named is None else await _own_agent(identity, principal, named)
+
+
+async def _own_agent(identity: Identity, principal: Principal | None, named: str) -> Agent | None:
+    if principal is None:
         return None
-    agent = await identity.agent(principal.organization, AgentId(named.lower()))
+    agent = await identity.agent(principal.organization, named)
     if agent is None:
         raise Refusal(Kind.AGENT_NOT_ALLOWED)
     return agent

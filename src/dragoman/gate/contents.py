@@ -5,8 +5,8 @@ Laws of this file:
 - The schema decides on the decoded document; nothing is coerced.
 """
 
+import re
 from collections.abc import Mapping
-from email.message import Message
 from typing import Any, Final
 
 import orjson
@@ -15,6 +15,14 @@ from dragoman.contract import Body, Operation
 from dragoman.errors import Kind, Refusal
 
 JSON: Final = "application/json"
+
+# RFC 9110, sections 5.6.2, 5.6.4 and 8.3.1, with quoted values in ASCII and without escapes, which nobody sends here.
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_VALUE: Final = rf'(?:{_WORD}|"[\t !#-\[\]-~]*")'
+_PARAMETER: Final = re.compile(rf"[ \t]*;[ \t]*({_WORD})=({_VALUE})")
+_MEDIA_TYPE: Final = re.compile(
+    rf"(?P<type>{_WORD}/{_WORD})(?P<parameters>(?:[ \t]*;[ \t]*{_WORD}={_VALUE})*)[ \t]*;?[ \t]*"
+)
 
 BODY_REFUSALS: Final = frozenset(
     {
@@ -55,12 +63,12 @@ def check_content(operation: Operation, headers: Mapping[str, str]) -> None:
 
 
 def _check_media_type(stated: str) -> None:
-    content = Message()
-    content["content-type"] = stated
-    # An unreadable media type reads as text/plain (RFC 2045, section 5.2).
-    if content.get_content_type() != JSON:
+    parsed = _MEDIA_TYPE.fullmatch(stated)
+    if parsed is None or parsed["type"].lower() != JSON:
         raise Refusal(Kind.UNSUPPORTED_MEDIA_TYPE)
-    if (content.get_content_charset() or "utf-8") not in ("utf-8", "utf8"):
+    named = [(name.lower(), value.strip('"').lower()) for name, value in _PARAMETER.findall(parsed["parameters"])]
+    charsets = [value for name, value in named if name in ("charset", "charset*")]
+    if charsets not in ([], ["utf-8"], ["utf8"]):
         raise Refusal(Kind.UNSUPPORTED_CHARSET)
 
 
@@ -81,3 +89,21 @@ def decode(body: Body, content: bytes) -> dict[str, Any]:
     if problem is not None:
         raise Refusal(Kind.INVALID_REQUEST, param=problem.param or None, code=problem.code, reason=problem.reason)
     return document  # type: ignore[no-any-return]  # the schema of a request body says that it is an object
+
+
+def kept(operation: Operation, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request *document* as it goes on: without what the dialect drops, by its traits."""
+    traits, body = operation.traits, operation.body
+    if not traits.forward_unknown_keys and body is not None:
+        document = {name: value for name, value in document.items() if name in body.declared}
+    if not traits.keep_non_text and "messages" in document:
+        document = {**document, "messages": [_text_only(message) for message in document["messages"]]}
+    return document
+
+
+def _text_only(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *message* without the parts that are no text; one of which nothing is left keeps an empty text."""
+    parts = message.get("content")
+    if not isinstance(parts, list):
+        return message
+    return {**message, "content": [part for part in parts if part["type"] == "text"] or ""}

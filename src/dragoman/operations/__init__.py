@@ -16,5 +16,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "health": Handler(answer=service.healthy),
     "live": Handler(answer=service.healthy),
     "ready": Handler(answer=service.healthy),
+    "docs": Handler(answer=service.docs),
+    "docs_asset": Handler(answer=service.docs_asset),
     "contract": Handler(answer=service.published_contract),
 }

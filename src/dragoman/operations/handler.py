@@ -36,9 +36,10 @@ class Made:
 
 @attrs.frozen(kw_only=True)
 class Rendered:
-    """A JSON body that was rendered at start, and goes out as it is."""
+    """A body that was rendered at start, and goes out as it is."""
 
     content: bytes
+    media_type: str = "application/json"
 
 
 Reply = Made | Rendered
@@ -46,10 +47,16 @@ Reply = Made | Rendered
 
 @attrs.frozen(kw_only=True)
 class Services:
-    """What the answers of one mount are made from. *published* is the mount's contract, rendered."""
+    """What the answers of one mount are made from.
+
+    *published* is the mount's contract, rendered; *pages* holds the files of the docs page by name; *uptime* gives the
+    seconds since the gateway started.
+    """
 
     catalogue: Catalogue
     published: bytes
+    pages: Mapping[str, Rendered]
+    uptime: Callable[[], float]
 
 
 Answering = Callable[[Admitted, Services], Awaitable[Reply]]

@@ -37,4 +37,5 @@ def _model(alias: Alias) -> dict[str, Any]:
         "owned_by": OWNER,
         "display_name": alias.display_name,
         "description": alias.description,
+        "category": alias.category,
     }

@@ -4,12 +4,33 @@ from typing import Final
 
 from dragoman.operations.handler import Admitted, Made, Rendered, Reply, Services
 
-_WELL: Final = Made(value={"status": "ok"})
+PROVIDER: Final = "openai-compatible"
+"""All that a caller may know of who is behind the gateway."""
+
+INDEX: Final = "index.html"
+"""The page itself among the files of the docs page."""
 
 
-async def healthy(_: Admitted, __: Services) -> Reply:
+async def healthy(admitted: Admitted, services: Services) -> Reply:
     """Return that the gateway is well. It keeps everything in memory, so that answering at all is the proof."""
-    return _WELL
+    return Made(
+        value={
+            "status": "ok",
+            "uptime": int(services.uptime()),
+            "provider": PROVIDER,
+            "model": admitted.operation.traits.default_model,
+        }
+    )
+
+
+async def docs(_: Admitted, services: Services) -> Reply:
+    """Return the page that shows the contract."""
+    return services.pages[INDEX]
+
+
+async def docs_asset(admitted: Admitted, services: Services) -> Reply:
+    """Return a file of that page; the contract lists their names."""
+    return services.pages[admitted.path["asset"]]
 
 
 async def published_contract(_: Admitted, services: Services) -> Reply:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from dragoman.errors import Kind, Refusal
-from dragoman.model import RequestEvent
+from dragoman.model import RequestEvent, valid_request_id
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,7 +23,6 @@ Send = Callable[[Message], Awaitable[None]]
 CONTEXT_KEY: Final = "dragoman.context"
 """Where the ASGI scope carries the `RequestContext`."""
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # W3C Trace Context, section 3.2: version ff is invalid, and so are ids of zeros; versions after 00 may append fields.
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)(?!00.{53}-)[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
@@ -42,14 +41,18 @@ class Sources:
 
 @attrs.define(kw_only=True)
 class RequestContext:
-    """What is known of a request outside its operation. *request_id* is the one that the answer carries."""
+    """What is known of a request outside its operation."""
 
     sources: Sources
     started: float
-    request_id: str
     event: RequestEvent
     receive: Receive
     body_pending: bool
+
+    @property
+    def request_id(self) -> str:
+        """The id that the answer carries: the caller's own when he sent a valid one."""
+        return self.event.caller_request_id or self.event.request_id
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request arrived."""
@@ -81,18 +84,15 @@ class RequestContext:
 def open_context(sources: Sources, scope: Scope, receive: Receive) -> RequestContext:
     """Return the context of a request that has just arrived."""
     sent_id, traceparent, has_body = _look_at(scope["headers"])
-    own_id = sources.request_id()
     trace = _TRACEPARENT.fullmatch(traceparent)
-    caller_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else None
     event = RequestEvent(
-        request_id=own_id,
-        caller_request_id=caller_id,
+        request_id=sources.request_id(),
+        caller_request_id=valid_request_id(sent_id.decode("latin-1")),
         trace_id=trace["trace"].decode("ascii") if trace else sources.trace_id(),
     )
     return RequestContext(
         sources=sources,
         started=sources.monotonic(),
-        request_id=caller_id or own_id,
         event=event,
         receive=receive,
         body_pending=has_body,

@@ -61,6 +61,7 @@ class Gateway:
         for prefix, mount in self._mounts:
             if path == prefix or path.startswith(f"{prefix}/"):
                 context.event.mount = prefix or "/"
+                context.event.request_id = mount.id_prefix + context.event.request_id
                 inner = {**scope, "path": path[len(prefix) :] or "/", CONTEXT_KEY: context}
                 try:
                     await mount.app(inner, _body_follows, send)
@@ -69,6 +70,7 @@ class Gateway:
                         raise  # the answer has begun: nothing else can be said
                     await _send(mount.fail(error, context), send)  # Falcon reads the request before it handles errors
                 return
+        context.event.request_id = self._outside.id_prefix + context.event.request_id
         await _send(self._outside.refuse(Kind.UNKNOWN_URL, context), send)
 
     def _finish(self, context: RequestContext) -> None:
@@ -78,6 +80,7 @@ class Gateway:
     def refuse_malformed(self) -> Presented:
         """Return the answer to what is no HTTP, and write its event."""
         context = open_context(self._sources, {"headers": []}, _body_follows)
+        context.event.request_id = self._outside.id_prefix + context.event.request_id
         context.body_pending = True
         presented = self._outside.refuse(Kind.MALFORMED_HTTP, context)
         context.event.status = presented.status

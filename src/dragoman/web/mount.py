@@ -13,14 +13,15 @@ import falcon
 import falcon.asgi
 import orjson
 
-from dragoman.contract import Answer, Contract, Operation
+from dragoman.contract import Contract, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.operations.handler import Made, Rendered, Reply
 from dragoman.pipeline import Call, Pipeline, Route
 from dragoman.ports import EventLog
 from dragoman.web.context import CONTEXT_KEY, RequestContext
 from dragoman.web.failure import failure_fields
-from dragoman.web.presentation import JSON, Presented, present, present_refusal
+from dragoman.web.presentation import Presented, present, present_refusal
+from treaty import TreatyError
 
 Responder = Callable[..., Awaitable[None]]
 
@@ -46,6 +47,7 @@ class Mount:
     def __init__(self, contract: Contract, routes: Sequence[Route], pipeline: Pipeline, log: EventLog) -> None:
         """Take the *contract*, its *routes* bound to handlers, and the *pipeline* that answers them."""
         self._contract = contract
+        self.id_prefix = contract.id_prefix
         self._pipeline = pipeline
         self._log = log
         self.app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
@@ -67,12 +69,16 @@ class Mount:
         resource.on_options = self._options(path)  # type: ignore[attr-defined]
         template = falcon_template(routes[0].operation)
         self._paths[template] = path
-        self.app.add_route(template, resource)
+        try:
+            self.app.add_route(template, resource)
+        except ValueError as error:
+            message = f"{path.spelling}: no route can be made of this path: {error}"
+            raise TreatyError(message) from error
 
     def _responder(self, route: Route, path: _Path) -> Responder:
         operation = route.operation
 
-        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **fields: str) -> None:
+        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, /, **fields: str) -> None:
             context: RequestContext = req.scope[CONTEXT_KEY]
             event = context.event
             if not all(fields.values()):  # an empty path parameter is another URL, as a missing segment is
@@ -93,7 +99,7 @@ class Mount:
     def _options(self, path: _Path) -> Responder:
         answer = self._contract.bodiless[OPTIONS_STATUS]
 
-        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: str) -> None:
+        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, /, **_: str) -> None:
             context: RequestContext = req.scope[CONTEXT_KEY]
             context.event.route = path.spelling
             _send(resp, present(answer, context, body=None, allow=path.allowed))
@@ -145,21 +151,21 @@ def _present_reply(operation: Operation, reply: Reply, context: RequestContext, 
         message = f"{operation.id} replied, but its contract has no success in this phase"
         raise AssertionError(message)
     match reply:
-        case Rendered(content=content):
-            body = content
+        case Rendered(content=body, media_type=media_type):
+            presented = present(operation.success.answer, context, body=body, allow=allowed)
+            return attrs.evolve(presented, media_type=media_type)
         case Made(value=value):
             body = orjson.dumps(operation.success.project(value))
+            return present(operation.success.answer, context, body=body, allow=allowed)
         case _:
             assert_never(reply)
-    answer: Answer = operation.success.answer
-    return present(answer, context, body=body, allow=allowed)
 
 
 def _send(resp: falcon.asgi.Response, presented: Presented) -> None:
     resp.status = presented.status
     resp.set_headers(list(presented.headers))
     if presented.body is not None:
-        resp.content_type = JSON
+        resp.content_type = presented.media_type
         resp.data = presented.body
 
 

@@ -26,6 +26,7 @@ class Presented:
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes | None
+    media_type: str = JSON
 
 
 @attrs.frozen(kw_only=True)
