@@ -18,8 +18,22 @@ from gateways import CALLERS, DIALECTS, build, real_parts
 
 HERE: Final = Path(__file__).parent
 
-TARGETS: Final = [(mount, where) for where in ("inside", "outside") for mount in DIALECTS]
-NAMES: Final = [f"{DIALECTS[mount]}-{where}" for mount, where in TARGETS]
+OVER_SOCKETS: Final = ("/", "/ibex")
+"""The mounts that are judged over a socket as well, where nobody asks for all of them: they share one server."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that judges every dialect over a socket."""
+    parser.addoption("--every-socket", action="store_true", help="judge every dialect over a socket, and not two")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a target on each mount, in process and over a socket."""
+    if "target" in metafunc.fixturenames:
+        outside = DIALECTS if metafunc.config.getoption("--every-socket") else OVER_SOCKETS
+        targets = [(mount, "inside") for mount in DIALECTS] + [(mount, "outside") for mount in outside]
+        names = [f"{DIALECTS[mount]}-{where}" for mount, where in targets]
+        metafunc.parametrize("target", targets, ids=names, indirect=True, scope="session")
 
 
 @contextmanager
@@ -63,7 +77,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield connect(line, mount="/ibex", callers=CALLERS, outermost=True)
 
 
-@pytest.fixture(scope="session", params=TARGETS, ids=NAMES)
+@pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest) -> Target:
     """Each served mount, in process and over a socket."""
     mount, where = request.param

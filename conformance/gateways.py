@@ -16,7 +16,7 @@ from gateway_conformance.target import Callers
 from dragoman.adapters.log import build_log
 from dragoman.adapters.memory import build_store
 from dragoman.app import create_app, system_sources
-from dragoman.contract.source import Source
+from dragoman.contract.source import CANONICAL, Source
 from dragoman.model import Agent, AgentId, Alias, KeyId, OrganizationId, Principal
 from dragoman.ports import Catalogue, EventLog, Identity
 from dragoman.server import listen, serve
@@ -33,11 +33,15 @@ CALLERS: Final = Callers(
     foreign_organization=FOREIGN,
     agent="018f3a5e-8c2d-7e31-8d52-6c3f9b7a1e33",
     foreign_agent="018f3a5e-8c2d-7e31-8d52-6c3f9b7a1e44",
-    values={"model": "general"},
+    values={"model": "general", "asset": "swagger-ui.css"},
 )
 FOREIGN_TOKEN: Final = "key_Ck4Wd9Qm1Zr6Yh3Tb7Nf2Jx8Gv5Ls0Pe_EaUoIyRtSc"
 
-DIALECTS: Final[Mapping[str, str]] = {"/": "dragoman", "/ibex": "ibex"}
+BETA: Final = "018f3a5e-8c2d-7e31-8d52-6c3f9b7a1e55"
+
+DIALECTS: Final[Mapping[str, str]] = {
+    "/" if dialect == CANONICAL else f"/{dialect}": dialect for dialect in Source().dialects
+}
 """What the suite serves: mount -> dialect."""
 
 
@@ -61,7 +65,7 @@ class Parts:
     log: EventLog
 
 
-def real_parts(dialects: Mapping[str, str] = DIALECTS) -> Parts:
+def real_parts(dialects: Mapping[str, str] = DIALECTS, *, off: frozenset[str] = frozenset()) -> Parts:
     """Return the parts of the real gateway, which knows `CALLERS` and one foreign organisation."""
     created = int(datetime(2026, 6, 14, tzinfo=UTC).timestamp())
     scopes = frozenset({"chat", "models"})
@@ -73,19 +77,29 @@ def real_parts(dialects: Mapping[str, str] = DIALECTS) -> Parts:
         },
         agents=[
             Agent(id=AgentId(CALLERS.agent), name="main", organization=OWN),
-            Agent(id=AgentId(CALLERS.foreign_agent), name="main", organization=FOREIGN),
+            Agent(id=AgentId(BETA), name="beta", organization=OWN),
+            Agent(id=AgentId(CALLERS.foreign_agent), name="theirs", organization=FOREIGN),
         ],
-        aliases={OWN: [Alias(id="general", display_name="General", description="Everyday work.", created=created)]},
+        aliases=[
+            Alias(
+                id="general",
+                display_name="General",
+                description="Everyday work.",
+                category="llm",
+                created=created,
+                visible_to=frozenset({OWN}),
+            )
+        ],
     )
-    documents = {mount: effective_document(dialect, mount=mount) for mount, dialect in dialects.items()}
+    documents = {mount: effective_document(dialect, mount=mount, off=off) for mount, dialect in dialects.items()}
     return Parts(documents=documents, identity=store, catalogue=store, log=Silence())
 
 
-def effective_document(dialect: str, *, mount: str, phase: int = 1) -> Document:
-    """Return the effective contract of *dialect* at *mount*, with all that forwards in *phase*."""
+def effective_document(dialect: str, *, mount: str, phase: int = 1, off: frozenset[str] = frozenset()) -> Document:
+    """Return the effective contract of *dialect* at *mount*, with all that forwards in *phase* and nothing else off."""
     source = Source()
     phases = {str(route.name): phase for route in operations(source.canonical) if "x-phase" in route.operation}
-    return source.effective(dialect, mount=mount, phases=phases)
+    return source.effective(dialect, mount=mount, phases=phases, off=off)
 
 
 def build(parts: Parts) -> Gateway:

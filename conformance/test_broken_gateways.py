@@ -15,6 +15,9 @@ from broken import answers, contracts, identities, orders
 from broken.slips import SLIPS
 from gateways import CALLERS, Parts, real_parts
 
+JUDGED = {"/": "dragoman", "/ibex": "ibex"}
+"""What the broken gateways serve: defects are made in these documents."""
+
 
 def generated(target: Target) -> None:
     """Let Schemathesis cover one operation; this is a part of what `test_contract.py` runs.
@@ -74,7 +77,7 @@ def passed(root: Target) -> Callable[[Check], None]:
 def test_a_defect_is_found_and_named(defect: Defect, passed: Callable[[Check], None]) -> None:
     """The real gateway passes the check, the broken one does not, and the failure names the rule it breaks."""
     passed(defect.check)
-    with in_process(defect.build(real_parts())) as line:
+    with in_process(defect.build(real_parts(JUDGED))) as line:
         target = connect(line, mount="/", callers=CALLERS, outermost=True)
         with pytest.raises(RuleBroken) as raised:
             defect.check(target)
@@ -98,7 +101,7 @@ def test_every_check_has_a_slip() -> None:
 @pytest.mark.parametrize("check", [one for one in CHECKS if one.__name__ in SLIPS], ids=lambda check: check.__name__)
 def test_every_check_can_fail(check: Check) -> None:
     """A gateway with the slip that the check is there for is failed by it, and the failure names one of its rules."""
-    with in_process(SLIPS[check.__name__](real_parts())) as line:
+    with in_process(SLIPS[check.__name__](real_parts(JUDGED))) as line:
         target = connect(line, mount="/", callers=CALLERS, outermost=True)
         with pytest.raises(RuleBroken) as raised:
             check(target)

@@ -57,7 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         exports: dict[str, str] = {}
         for line in process.stdout:
             if line.startswith("# dragoman is served at "):
-                url = line.rsplit(" ", 1)[1].strip()
+                url = line.removeprefix("# dragoman is served at ").split(";")[0].strip()
                 break
             name, _, value = line.removeprefix("export ").strip().partition("=")
             exports[name] = value

@@ -3,7 +3,7 @@
 import attrs
 from gateway_conformance.exchange import Asgi
 
-from dragoman.model import Agent, AgentId, OrganizationId, Principal
+from dragoman.model import Agent, OrganizationId, Principal
 from dragoman.ports import Identity
 from gateways import CALLERS, Parts, build
 
@@ -17,8 +17,8 @@ class _AnyToken:
     async def principal(self, token: str) -> Principal | None:
         return await self.real.principal(token) or await self.real.principal(CALLERS.token)
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
-        return await self.real.agent(organization, agent)
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
+        return await self.real.agent(organization, named)
 
 
 @attrs.frozen(kw_only=True)
@@ -31,8 +31,8 @@ class _AnyPrefix:
         known = token[:16] == CALLERS.token[:16]
         return await self.real.principal(CALLERS.token if known else token)
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
-        return await self.real.agent(organization, agent)
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
+        return await self.real.agent(organization, named)
 
 
 @attrs.frozen(kw_only=True)
@@ -44,9 +44,9 @@ class _ForeignAgent:
     async def principal(self, token: str) -> Principal | None:
         return await self.real.principal(token)
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
         foreign = OrganizationId(CALLERS.foreign_organization)
-        return await self.real.agent(organization, agent) or await self.real.agent(foreign, agent)
+        return await self.real.agent(organization, named) or await self.real.agent(foreign, named)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,8 +59,8 @@ class _EveryScope:
         found = await self.real.principal(token)
         return None if found is None else attrs.evolve(found, scopes=frozenset({"chat", "models"}))
 
-    async def agent(self, organization: OrganizationId, agent: AgentId) -> Agent | None:
-        return await self.real.agent(organization, agent)
+    async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
+        return await self.real.agent(organization, named)
 
 
 def any_token(parts: Parts) -> Asgi:

@@ -70,7 +70,7 @@ def valid_call(target: Target, operation: Operation, example: object = None) -> 
     headers = {}
     if operation.scopes is not None:
         headers["Authorization"] = f"Bearer {callers.token}"
-    for name in operation.agent_headers:
+    for name in operation.agent_headers[:1]:  # the first one counts; with another agent in the second it still does
         headers[name] = callers.agent
     body = b""
     if operation.schema is not None:
@@ -152,7 +152,13 @@ def _organization_mismatch(target: Target, operation: Operation) -> Iterator[Fau
 
 def _agent_not_allowed(target: Target, operation: Operation) -> Iterator[Fault]:
     for name in operation.agent_headers:
-        yield Fault(kind="agent_not_allowed", headers={name: target.callers.foreign_agent})
+        yield agent_fault(operation, name, target.callers.foreign_agent)
+
+
+def agent_fault(operation: Operation, header: str, agent: str) -> Fault:
+    """Return the fault of naming *agent*, who is not the caller's, in *header*, and in no other one."""
+    others: dict[str, str | None] = {other: None for other in operation.agent_headers if other != header}
+    return Fault(kind="agent_not_allowed", headers={**others, header: agent})
 
 
 def _unsupported_media_type(_: Target, __: Operation) -> Iterator[Fault]:
@@ -219,7 +225,7 @@ def breaking_text(promises: Promises, schema: Document) -> str | None:
     """Return a text that breaks the *schema* of a parameter, or None when every text keeps it."""
     limit = promises.resolve(schema).get("maxLength", 0)
     validator = jsonschema_rs.validator_for(promises.closed(schema), validate_formats=True)
-    candidates = ("no-uuid-but-text", "x" * (limit + 1), "~")
+    candidates = ("no-uuid-but-text", "x" * (limit + 1), "~", "")
     return next((text for text in candidates if not validator.is_valid(text)), None)
 
 

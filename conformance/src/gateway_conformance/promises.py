@@ -82,6 +82,11 @@ class Operation:
         """The names of all refusals that the operation lists."""
         return frozenset(name for answer in self.answers.values() for name in answer.kinds)
 
+    def arguments(self, kind: str) -> frozenset[str]:
+        """Return what the body of the refusal *kind*, which the operation lists, is filled with."""
+        found = (answer.kinds[kind] for answer in self.answers.values() if kind in answer.kinds)
+        return next(found).template.arguments
+
 
 @attrs.frozen(kw_only=True)
 class Promises:
@@ -96,6 +101,28 @@ class Promises:
         """The operations of every path."""
         paths = dict.fromkeys(operation.path for operation in self.operations)
         return {path: tuple(one for one in self.operations if one.path == path) for path in paths}
+
+    @property
+    def id_prefix(self) -> str:
+        """What the request ids of this mount begin with."""
+        prefix: str = self._request_id.get("prefix", "")
+        return prefix
+
+    @property
+    def correlation_member(self) -> str | None:
+        """The member of a body that holds the caller's own request id, if the dialect has one."""
+        return self._request_id.get("body-member")
+
+    @property
+    def shows_request_id(self) -> bool:
+        """Whether the bodies of refusals show the request id."""
+        kinds = [kind for answer in self.anywhere for kind in answer.kinds.values()]
+        return any("request_id" in kind.template.arguments for kind in kinds)
+
+    @property
+    def _request_id(self) -> Mapping[str, str]:
+        stated: Mapping[str, str] = self.document.get("x-dragoman", {}).get("request-id", {})
+        return stated
 
     def anywhere_kind(self, name: str) -> tuple[Answer, Kind] | None:
         """Return the kind *name* and its answer outside any operation, or None."""

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from gateway_conformance.answers import comparable, require, require_success
-from gateway_conformance.calls import Fault, request_with, valid_request
+from gateway_conformance.calls import Fault, agent_fault, request_with, valid_request
 from gateway_conformance.promises import Operation
 from gateway_conformance.rules import RuleBroken, confirms
 from gateway_conformance.target import Target
@@ -129,10 +129,7 @@ def another_agent_is_refused_whether_it_exists_or_not(target: Target) -> None:
     """An agent of another organisation and an unknown one get the same answer."""
     for operation in target.promises.operations:
         for name in operation.agent_headers:
-            faults = [
-                Fault(kind="agent_not_allowed", headers={name: agent})
-                for agent in (target.callers.foreign_agent, NOBODY)
-            ]
+            faults = [agent_fault(operation, name, agent) for agent in (target.callers.foreign_agent, NOBODY)]
             _require_alike(target, operation, faults, rule="ADR-0009.R5")
 
 
@@ -145,14 +142,15 @@ def an_agent_header_is_verified_where_it_is_optional_too(target: Target) -> None
             if name.lower() not in required:
                 absent = Fault(kind="", headers={name: None})
                 require_success(target, request_with(target, operation, absent), operation, rule="ADR-0009.R6")
-            foreign = Fault(kind="agent_not_allowed", headers={name: target.callers.foreign_agent})
+            foreign = agent_fault(operation, name, target.callers.foreign_agent)
             require(target, request_with(target, operation, foreign), foreign.kind, operation, rule="ADR-0009.R6")
             _require_one_agent(target, operation, name)
 
 
 def _require_one_agent(target: Target, operation: Operation, name: str) -> None:
     """Refuse, in whatever documented way, an agent of the caller's beside somebody else's."""
-    request = valid_request(target, operation)
+    others: dict[str, str | None] = {other: None for other in operation.agent_headers if other != name}
+    request = request_with(target, operation, Fault(kind="", headers=others))
     agents = (target.callers.agent, target.callers.foreign_agent)
     for doubled in (agents, agents[::-1]):
         pairs = tuple((name, agent) for agent in doubled)

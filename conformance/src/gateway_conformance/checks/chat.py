@@ -27,6 +27,8 @@ UNKNOWN_KEYS: Final[dict[str, Any]] = {
 MODEL_LENGTH: Final = 256
 """Characters that a model's name may have (ADR-0013.R4)."""
 
+CODE: Final = "PROVIDER_NOT_CONFIGURED"
+
 
 def with_model(target: Target) -> Iterator[Operation]:
     """Yield the operations whose body names a model."""
@@ -67,10 +69,10 @@ def a_valid_request_ends_phase_one(target: Target) -> None:
     for operation in _in_phase_one(target):
         request = valid_request(target, operation)
         response = require(target, request, "provider_not_configured", operation)
-        code, retry = response.json()["error"].get("code"), response.header("x-should-retry")
-        if (code, retry) != ("PROVIDER_NOT_CONFIGURED", "false"):
-            expected = "PROVIDER_NOT_CONFIGURED with x-should-retry: false"
-            actual = f"{code} with x-should-retry: {retry}"
+        error, retry = response.json()["error"], response.header("x-should-retry")
+        if error.get("code", CODE) != CODE or retry != "false":  # a dialect may have no member `code`
+            expected = f"{CODE} with x-should-retry: false"
+            actual = f"{error} with x-should-retry: {retry}"
             raise RuleBroken(rule="ADR-0014.R1", expected=expected, actual=actual, curl=target.curl(request))
 
 

@@ -16,12 +16,14 @@ from gateway_conformance.probes import MALFORMED, UNKNOWN_PATHS, can_be_malforme
 from gateway_conformance.rules import NotApplicable, RuleBroken, confirms
 from gateway_conformance.target import Target
 
+UUID7: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+"""A UUIDv7 (RFC 9562, section 5.7); what the dialect puts before it, its document says."""
+
 FORMS: Final = {
-    "x-request-id": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
     "x-trace-id": re.compile(r"(?!0{32})[0-9a-f]{32}"),
     "x-response-time": re.compile(r"\d+\.\d{3}"),
 }
-"""A UUIDv7 (RFC 9562, section 5.7), a trace id (W3C Trace Context, section 3.2.2.3), milliseconds."""
+"""A trace id (W3C Trace Context, section 3.2.2.3), milliseconds."""
 
 VALID_IDS: Final = ("a", "checkout-7f3a", "A.b_c-9", "7", "x" * 128)
 INVALID_IDS: Final = ("", "x" * 129, "a b", "a/b", "a,b", "a;b", '"a"', "a:b", "a\tb", "\u00e9", "<script>", "%41")
@@ -59,7 +61,7 @@ def every_sort_of_request(target: Target) -> Iterator[Request]:
 def every_answer_is_traceable(target: Target) -> None:
     """Success or refusal, in an operation or outside: the three headers are there, once each, in their form."""
     for request in every_sort_of_request(target):
-        _require_forms(target.send(request), target.curl(request))
+        _require_forms(target, target.send(request), target.curl(request))
 
 
 @confirms("ADR-0013.R1", "ADR-0006.R3")
@@ -69,11 +71,16 @@ def the_answer_to_no_http_is_traceable_too(target: Target) -> None:
         reason = "bytes that are no HTTP reach a socket only, and belong to the outermost mount"
         raise NotApplicable(reason)
     for sent in MALFORMED:
-        _require_forms(target.transport.exchange_bytes(sent), f"printf {sent!r} | nc")
+        _require_forms(target, target.transport.exchange_bytes(sent), f"printf {sent!r} | nc")
 
 
-def _require_forms(response: Response, curl: str) -> None:
-    for name, form in FORMS.items():
+def own_id(target: Target) -> re.Pattern[str]:
+    """Return the form of the request ids that the gateway makes on this mount."""
+    return re.compile(re.escape(target.promises.id_prefix) + UUID7)
+
+
+def _require_forms(target: Target, response: Response, curl: str) -> None:
+    for name, form in {"x-request-id": own_id(target), **FORMS}.items():
         value = response.header(name)
         if value is None or not form.fullmatch(value):
             expected = f"one {name} as {form.pattern} on {response.status}"
@@ -89,13 +96,14 @@ def a_valid_request_id_of_the_caller_is_used(target: Target) -> None:
             _require_id(target, sent, re.compile(re.escape(own)))
         for own in INVALID_IDS:
             sent = request.having("X-Request-ID", own)
-            _require_id(target, sent, FORMS["x-request-id"])
+            _require_id(target, sent, own_id(target))
 
 
 def _require_id(target: Target, request: Request, form: re.Pattern[str]) -> None:
     response = target.send(request)
     shown = response.header("x-request-id") or ""
-    inside = shown.encode() in response.body or response.status < 400 or not response.body
+    silent = response.status < 400 or not response.body or not target.promises.shows_request_id
+    inside = silent or shown.encode() in response.body
     if not form.fullmatch(shown) or not inside:
         expected = f"request id as {form.pattern}, in header and body alike"
         actual = f"{shown} in the header of {response}"

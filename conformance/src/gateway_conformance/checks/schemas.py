@@ -120,9 +120,9 @@ def _require_named(target: Target, operation: Operation, wrong: Wrong, *, rule: 
     """Require that *wrong* is refused by the schema, and that the answer names the member."""
     request = request_with(target, operation, Fault(kind="", body=rendered(wrong.body)))
     response = require(target, request, "invalid_request", operation, rule=rule)
-    shown = response.json()["error"]
-    named = shown["param"] == wrong.path if "param" in shown else f"'{wrong.path}'" in shown["message"]
-    if not named:
+    shown, told = response.json()["error"], operation.arguments("invalid_request")
+    named = shown["param"] == wrong.path if "param" in told else f"'{wrong.path}'" in shown["message"]
+    if not named and told & {"param", "reason"}:  # a dialect may have one sentence for whatever broke
         expected = f"param {wrong.path}"
         raise RuleBroken(rule=rule, expected=expected, actual=response, curl=target.curl(request))
 
@@ -215,9 +215,12 @@ def _bodies_with_canaries(target: Target, operation: Operation, call: Call) -> I
         {"type": CANARY},
         [{"role": CANARY}],
     )
-    bodies = [rendered({**example, name: value}) for name in properties for value in values]
+    echoed = target.promises.correlation_member  # the caller's own id: what is valid of it is meant to come back
+    bodies = [rendered({**example, name: value}) for name in properties if name != echoed for value in values]
     bodies += [CANARY.encode(), f'"{CANARY}"'.encode(), f'{{"{CANARY}": '.encode(), rendered({CANARY: CANARY})]
     for steps in leaves(example):
+        if steps[0] == echoed:
+            continue
         bodies.append(rendered(changed(example, steps, _set({CANARY: CANARY}))))
         bodies.append(rendered(changed(example, steps, _set(CANARY))))
     for body in bodies:

@@ -1,0 +1,102 @@
+"""The five systems to the letter: every row of `systems/` is run (ADR-0028)."""
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+from gateway_conformance.exchange import in_process
+from gateway_conformance.rows import Row, differences, json_blocks, matches, misfits, read_rows, request_of
+from gateway_conformance.rules import RuleBroken, confirms
+
+from gateways import CALLERS, build, effective_document, real_parts
+
+SYSTEMS: Final = Path(__file__).parent / "systems"
+TEXTS: Final = Path(__file__).parent.parent.parent / "shared" / "systems"
+FILES: Final = {path.stem: read_rows(path) for path in sorted(SYSTEMS.glob("*.yaml"))}
+ROWS: Final = [(dialect, row) for dialect, (_, rows) in FILES.items() for row in rows]
+NAMES: Final = {"TOKEN": CALLERS.token, "AGENT_ID": CALLERS.agent, "ORG_ID": CALLERS.organization}
+
+
+def rows_of(kind: str) -> list[object]:
+    """Return the rows of one *kind*, named by dialect and lines."""
+    return [
+        pytest.param(dialect, row, id=f"{dialect}-{row.first}-{row.last}-{row.says}")
+        for dialect, row in ROWS
+        if row.kind == kind
+    ]
+
+
+@confirms("ADR-0028.R1")
+@pytest.mark.parametrize(("dialect", "row"), rows_of("request"))
+def test_the_gateway_answers_as_the_text_says(dialect: str, row: Row) -> None:
+    """A request of a text is answered with the status, the headers and the members that the text gives."""
+    parts = real_parts({f"/{dialect}": dialect}, off=row.off)
+    request = request_of(row, NAMES)
+    with in_process(build(parts)) as line:
+        located = attrs.evolve(request, path=f"/{dialect}{request.path}")
+        response = line.exchange(located)
+        found = differences(row, response)
+
+        if found:
+            raise RuleBroken(
+                rule=f"ADR-0028.R1, {dialect} lines {row.first} to {row.last}",
+                expected=row.says,
+                actual="; ".join(found),
+                curl=located.curl(line.origin),
+            )
+
+
+@cache
+def document_of(dialect: str, phase: int) -> dict[str, object]:
+    """Return the effective contract of *dialect*, with everything switched on."""
+    return effective_document(dialect, mount="/", phase=phase)
+
+
+@confirms("ADR-0028.R1")
+@pytest.mark.parametrize(("dialect", "row"), rows_of("document"))
+def test_the_document_says_what_the_text_says(dialect: str, row: Row) -> None:
+    """An answer of Phase 2 stands in the document as the text gives it."""
+    assert [] == misfits(row, document_of(dialect, row.stated["document"]["phase"]))
+
+
+def without_patterns(body: object) -> object:
+    """Return *body* with patterns that match anything: a sample in a text need not have the form of a real value."""
+    match body:
+        case {"pattern": _, **rest} if not rest:
+            return {"pattern": ".*"}
+        case dict():
+            return {name: without_patterns(value) for name, value in body.items()}
+        case list():
+            return [without_patterns(item) for item in body]
+        case _:
+            return body
+
+
+@confirms("ADR-0028.R2")
+@pytest.mark.parametrize("dialect", FILES)
+def test_every_line_and_every_block_of_a_text_is_in_a_row(dialect: str) -> None:
+    """No line of a text, and no JSON block in it, is left out of the rows."""
+    name, rows = FILES[dialect]
+    if not TEXTS.is_dir():
+        pytest.skip("the texts of the systems are not beside this checkout, so the rows were not compared with them")
+    text = (TEXTS / name).read_text()
+    covered = {line for row in rows for line in range(row.first, row.last + 1)}
+    bodies = [without_patterns(body) for row in rows for body in row.bodies() if body is not None]
+
+    assert [] == [number for number, line in enumerate(text.splitlines(), 1) if line.strip() and number not in covered]
+    assert [] == [block for block in json_blocks(text) if not any(matches(body, block) for body in bodies)]
+
+
+def test_rows_that_are_wrong_are_seen(tmp_path: Path) -> None:
+    """A row of no kind is refused; bodies with other members, another order or another value do not match."""
+    (tmp_path / "rows.yaml").write_text("text: t\nrows: [{lines: [1, 1], says: nothing}]\n")
+
+    with pytest.raises(ValueError, match="exactly one"):
+        read_rows(tmp_path / "rows.yaml")
+    assert matches({"a": 1, "b": {"pattern": "x+"}}, {"a": 1, "b": "xx"})
+    assert not matches({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert not matches({"a": 1}, {"a": 1, "b": 2})
+    assert not matches({"a": 1}, {"a": 1.0})
+    assert not matches([{"pattern": "x"}], ["y"])
