@@ -85,6 +85,9 @@ class ResponsesRequest:
         return 0 if items is None else 1
 
 
+ModelRequest = ChatRequest | ResponsesRequest
+"""A request that names a model: what a body becomes."""
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 

@@ -13,7 +13,7 @@ from dragoman.contract import Body, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.callers import authenticate, choose_agent, require_own_organization, require_scopes, verify_agent
 from dragoman.gate.contents import BODY_REFUSALS, check_content, check_parameters, decode, kept
-from dragoman.model import ChatRequest, RequestEvent, ResponsesRequest, structure, valid_request_id
+from dragoman.model import ModelRequest, RequestEvent, structure, valid_request_id
 from dragoman.operations.handler import Admitted, Answering, Handler, Reply, Services
 from dragoman.ports import Identity
 
@@ -36,17 +36,18 @@ class Call:
 class Route:
     """An operation and what serves it.
 
-    *answer* is None in Phase 1: nothing is bound that could forward. *refusals* are the kinds that *answer* may raise.
+    *record* is what its body becomes, where it names a model. *answer* is None in Phase 1: nothing is bound that could
+    forward. *refusals* are the kinds that *answer* may raise.
     """
 
     operation: Operation
-    record: type[ChatRequest | ResponsesRequest] | None
+    record: type[ModelRequest] | None
     answer: Answering | None
     refusals: frozenset[Kind]
 
 
 def bind(operation: Operation, handler: Handler) -> Route:
-    """Return the route of *operation*. The phase is looked at here, once, and nowhere else."""
+    """Return the route of *operation*; what is bound to it is decided by its phase, here and once."""
     if operation.phase == 1:
         return Route(operation=operation, record=handler.request, answer=None, refusals=frozenset())
     return Route(operation=operation, record=handler.request, answer=handler.answer, refusals=handler.refusals)
@@ -97,27 +98,39 @@ class Pipeline:
         require_scopes(operation, principal)
         require_own_organization(operation, principal, call.path)
         agent = await verify_agent(self.identity, operation, principal, call.headers)
+        event.agent_id = None if agent is None else agent.id
+
         admitted = Admitted(operation=operation, path=call.path, principal=principal, agent=agent)
         if operation.body is not None:
-            document = await self._document(operation, operation.body, call)
-            _note_correlation(operation, document, event)
-            request = _request(route, document)
-            _note(event, request)
-            if agent is None and request is not None:
-                agent = await choose_agent(self.identity, operation, principal, request.model)
-            admitted = attrs.evolve(admitted, agent=agent, request=request, document=kept(operation, document))
-        event.agent_id = None if agent is None else agent.id
+            admitted = await self._with_body(route, operation.body, call, admitted)
 
         if route.answer is None:
             raise Refusal(Kind.PROVIDER_NOT_CONFIGURED)
         return await route.answer(admitted, self.services)
 
-    async def _document(self, operation: Operation, body: Body, call: Call) -> dict[str, Any]:
-        """Return the request document: headers decide first, then the cap, then JSON, then the schema."""
+    async def _with_body(self, route: Route, body: Body, call: Call, caller: Admitted) -> Admitted:
+        """Return *caller* with the request of the body: headers decide first, then the cap, then JSON, then the schema.
+
+        The request is structured from all of the document; what goes on of it is what the dialect keeps.
+        """
+        operation, event = route.operation, call.event
+
         check_content(operation, call.headers)
         content = await call.read(operation.traits.body_limit)
-        call.event.request_bytes = len(content)
-        return decode(body, content)
+        event.request_bytes = len(content)
+        document = decode(body, content)
+        _note_correlation(operation, document, event)
+        admitted = attrs.evolve(caller, document=kept(operation, document))
+        if route.record is None:
+            return admitted
+
+        request = structure(document, route.record)
+        # Metadata only, never content (ADR-0012).
+        event.model, event.message_count, event.stream = request.model, request.message_count, bool(request.stream)
+
+        agent = caller.agent or await choose_agent(self.identity, operation, caller.principal, request.model)
+        event.agent_id = None if agent is None else agent.id
+        return attrs.evolve(admitted, agent=agent, request=request)
 
 
 def _note_correlation(operation: Operation, document: Mapping[str, Any], event: RequestEvent) -> None:
@@ -125,13 +138,3 @@ def _note_correlation(operation: Operation, document: Mapping[str, Any], event: 
     member = operation.traits.correlation_member
     if member is not None:
         event.caller_request_id = valid_request_id(document.get(member)) or event.caller_request_id
-
-
-def _request(route: Route, document: Mapping[str, Any]) -> ChatRequest | ResponsesRequest | None:
-    return None if route.record is None else structure(document, route.record)
-
-
-def _note(event: RequestEvent, request: ChatRequest | ResponsesRequest | None) -> None:
-    """Note what may be logged of a request: never its content (ADR-0012)."""
-    if request is not None:
-        event.model, event.message_count, event.stream = request.model, request.message_count, bool(request.stream)

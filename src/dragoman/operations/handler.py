@@ -11,7 +11,7 @@ import attrs
 
 from dragoman.contract import Operation
 from dragoman.errors import Kind
-from dragoman.model import Agent, ChatRequest, Principal, ResponsesRequest
+from dragoman.model import Agent, ModelRequest, Principal
 from dragoman.ports import Catalogue
 
 
@@ -23,7 +23,7 @@ class Admitted:
     path: Mapping[str, str]
     principal: Principal | None = None
     agent: Agent | None = None
-    request: ChatRequest | ResponsesRequest | None = None
+    request: ModelRequest | None = None
     document: Mapping[str, Any] | None = None
 
 
@@ -70,6 +70,6 @@ class Handler:
     *refusals* are the kinds that *answer* may raise.
     """
 
-    request: type[ChatRequest | ResponsesRequest] | None = None
+    request: type[ModelRequest] | None = None
     answer: Answering | None = None
     refusals: frozenset[Kind] = frozenset()
