@@ -79,11 +79,14 @@ def test_the_body_may_hold_the_request_id(dialects: House, stated: object, heade
 
 
 @confirms("ADR-0020.R3")
-def test_an_id_in_a_refused_body_is_not_looked_at(dialects: House) -> None:
-    """The member counts once the body has been parsed and is in order."""
-    answer = post(dialects.app, {"request_id": "mine"}, path=CLIENT)
+@pytest.mark.parametrize(
+    ("body", "expected"), [({"request_id": "mine"}, "mine"), (["mine"], f"req_{REQUEST_ID}")], ids=["object", "list"]
+)
+def test_an_id_counts_as_soon_as_the_body_is_parsed(dialects: House, body: object, expected: str) -> None:
+    """A body that is JSON and breaks the schema is refused under the caller's own id, if it has one."""
+    answer = post(dialects.app, body, path=CLIENT)
 
-    assert (400, f"req_{REQUEST_ID}") == (answer.status, answer.header("x-request-id"))
+    assert (400, expected) == (answer.status, answer.header("x-request-id"))
 
 
 @confirms("ADR-0020.R4", "ADR-0020.R5")

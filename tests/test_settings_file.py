@@ -196,7 +196,6 @@ LIST: Final = "a list"
         ("mounts = {shy = {prefix = 1}}", "mounts.shy.prefix", 1, TEXT),
         ("mounts = {shy = {dialect = 1}}", "mounts.shy.dialect", 1, TEXT),
         ("mounts = {shy = {identity = 1}}", "mounts.shy.identity", 1, TEXT),
-        ("mounts = {shy = {secret = 1}}", "mounts.shy.secret", 1, TEXT),
         ("mounts = {shy = {phase = 'a'}}", "mounts.shy.phase", "a", NUMBER),
         ("mounts = {shy = {phase = 0}}", "mounts.shy.phase", "0", "1 or 2"),
         ("mounts = {shy = {endpoints = {chat = 1}}}", "mounts.shy.endpoints.chat", "1", "on or off"),
@@ -472,12 +471,12 @@ def test_a_secret_can_stand_in_a_file(write: Write, tmp_path: Path) -> None:
         (
             "identity = 'token'\nsecret = 'sesame'",
             {},
-            "secret must be env:NAME of a variable that is set, or file:PATH",
+            "secret must be env:NAME of a variable that is set, or file:PATH of a file that holds it",
         ),
         (
             "identity = 'token'\nsecret = 'env:NOT_SET'",
             {"NOT_SET": ""},
-            "secret must be env:NAME of a variable that is set, or file:PATH",
+            "secret must be env:NAME of a variable that is set, or file:PATH of a file that holds it",
         ),
         (
             "identity = 'token'\nsecret = 'file:/nowhere/secret'",
@@ -489,6 +488,31 @@ def test_a_secret_can_stand_in_a_file(write: Write, tmp_path: Path) -> None:
 def test_a_mount_without_its_secret_is_refused(write: Write, text: str, variables: dict[str, str], said: str) -> None:
     """An identity without its secret, two secrets, and one that nobody compares with are refused, naming the mount."""
     assert f"mount /shy: {said}" == refused(write(f"[mounts.shy]\n{text}"), **variables)
+
+
+@confirms("ADR-0024.R3")
+def test_what_stands_in_the_place_of_a_secret_is_not_shown(write: Write) -> None:
+    """A secret that is no text is refused without being repeated."""
+    told = refused(write("mounts = {shy = {secret = ['sesame']}}"))
+
+    assert f"mounts.shy.secret: it must be {TEXT}" == told
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"\xff\xfe", "it is not UTF-8"), (b" \n", "of a file that holds it")])
+def test_a_file_without_a_secret_is_refused(write: Write, tmp_path: Path, content: bytes, said: str) -> None:
+    """A file that is empty, or no text, gives no secret."""
+    (tmp_path / "secret").write_bytes(content)
+
+    told = refused(write(f"[mounts.shy]\nidentity = 'password'\nsecret = 'file:{tmp_path}/secret'"))
+
+    assert told.endswith(said)
+
+
+def test_an_alias_that_is_there_twice_is_refused(write: Write) -> None:
+    """Two aliases cannot have one id."""
+    told = refused(write("alias = [{id = 'a'}, {id = 'b'}, {id = 'a'}]"))
+
+    assert "alias[2].id: 'a' is there twice" == told
 
 
 @confirms("ADR-0024.R3")

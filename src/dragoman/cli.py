@@ -126,7 +126,12 @@ def demo(
     settings = attrs.evolve(read_settings(environment, known), development=seed)
     exports = _exports(source, seed)
     notes = [f"# agents: {', '.join(f'{name} ({agent})' for name, agent in seed.agents.items())}"]
-    notes += [f"# {operation} of {dialect} is off by default; the demo turns it on" for dialect, operation in woken]
+    notes += [
+        f"# {operation} of {mount.dialect} is off by default; the demo turns it on"
+        for mount in settings.mounts
+        for operation in woken.get(mount.dialect, ())
+        if operation not in mount.off
+    ]
     private = None if env_file is None else PrivateFile(path=env_file, lines=exports)
     _serve(source, settings, host=host, port=port, announce=[*exports, *notes], private=private)
 
@@ -293,7 +298,7 @@ def _serve(  # noqa: PLR0913 - what the two serving commands share
         for mount in settings.mounts:
             base = url + mount.prefix.rstrip("/")
             sys.stdout.write(f"# {mount.dialect} is served at {base}{_phases_of(source, mount)}\n")
-            if announce and (example := _curl(source, mount.dialect, base)):
+            if announce and (example := _curl(source, mount, base)):
                 sys.stdout.write(f"#   {example}\n")
         sys.stdout.flush()
         serve(gateway, listener)
@@ -312,9 +317,9 @@ def _demo_prefix(dialect: str) -> str:
     return "/" if dialect == CANONICAL else f"/{dialect}"
 
 
-def _with_everything_on(known: Known) -> tuple[Known, list[tuple[str, str]]]:
-    """Return *known* with nothing off by default, for the demo shows everything, and what that turns on."""
-    woken = [(name, operation) for name, added in known.dialects.items() for operation in sorted(added.off)]
+def _with_everything_on(known: Known) -> tuple[Known, Mapping[str, frozenset[str]]]:
+    """Return *known* with nothing off by default, for the demo shows everything, and what that turns on, by dialect."""
+    woken = {name: added.off for name, added in known.dialects.items() if added.off}
     dialects = {name: attrs.evolve(added, off=frozenset()) for name, added in known.dialects.items()}
     return attrs.evolve(known, dialects=dialects), woken
 
@@ -329,9 +334,9 @@ def _exported(dialect: str) -> str:
     return f"{upper(dialect)}_DEV_"
 
 
-def _curl(source: Source, dialect: str, base: str) -> str | None:
-    """Return a command that sends the first example request of *dialect*, if it has one, with the exported names."""
-    document = _effective(source, dialect, mount="/", phase=1)
+def _curl(source: Source, mount: MountSettings, base: str) -> str | None:
+    """Return a command that sends the first example request of *mount*, if it has one, with the exported names."""
+    document = source.effective(mount.dialect, mount=mount.prefix, phases=mount.phases, off=mount.off)
     bodied = (route for route in operations(document) if "requestBody" in route.operation and "{" not in route.path)
     route = next(bodied, None)
     if route is None:
@@ -340,7 +345,7 @@ def _curl(source: Source, dialect: str, base: str) -> str | None:
     if not media.get("examples"):
         return None
     example = resolve(document, next(iter(media["examples"].values())))["value"]
-    start = _exported(dialect)
+    start = _exported(mount.dialect)
     headers = [f"Authorization: Bearer ${{{start}TOKEN}}", "Content-Type: application/json"]
     headers += [
         f"{name}: ${{{start}AGENT_ID}}" for name in read_traits(document, route.operation, where="").agent_headers

@@ -5,14 +5,13 @@ refusal looks like is the contract's business. Transport, route and method were 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import attrs
 
 from dragoman.contract import Body, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.callers import authenticate, choose_agent, require_own_organization, require_scopes, verify_agent
-from dragoman.gate.contents import BODY_REFUSALS, check_content, check_parameters, decode, kept
+from dragoman.gate.contents import BODY_REFUSALS, check_content, check_document, check_parameters, kept, parse
 from dragoman.model import ModelRequest, RequestEvent, structure, valid_request_id
 from dragoman.operations.handler import Admitted, Answering, Handler, Reply, Services
 from dragoman.ports import Identity
@@ -118,8 +117,9 @@ class Pipeline:
         check_content(operation, call.headers)
         content = await call.read(operation.traits.body_limit)
         event.request_bytes = len(content)
-        document = decode(body, content)
+        document = parse(content)
         _note_correlation(operation, document, event)
+        check_document(body, document)
         admitted = attrs.evolve(caller, document=kept(operation, document))
         if route.record is None:
             return admitted
@@ -133,8 +133,8 @@ class Pipeline:
         return attrs.evolve(admitted, agent=agent, request=request)
 
 
-def _note_correlation(operation: Operation, document: Mapping[str, Any], event: RequestEvent) -> None:
-    """Take the caller's own request id from the member of the body that the dialect has for it."""
+def _note_correlation(operation: Operation, document: object, event: RequestEvent) -> None:
+    """Take the caller's own request id from the member of the body that the dialect has for it, if it is there."""
     member = operation.traits.correlation_member
-    if member is not None:
+    if member is not None and isinstance(document, dict):
         event.caller_request_id = valid_request_id(document.get(member)) or event.caller_request_id

@@ -8,7 +8,7 @@ from gateway_conformance.rules import confirms
 from documents import tiny
 from dragoman.contract import Body, Operation, compile_contract
 from dragoman.errors import Kind, Refusal
-from dragoman.gate.contents import check_content, check_parameters, decode, kept
+from dragoman.gate.contents import check_content, check_document, check_parameters, kept, parse
 
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
 LIMIT = 100
@@ -132,7 +132,7 @@ def unreadable(content: bytes) -> tuple[Kind, dict[str, object]]:
     """Return the kind and the arguments with which *content* is refused."""
     assert isinstance(PLAIN.body, Body)
     with pytest.raises(Refusal) as caught:
-        decode(PLAIN.body, content)
+        check_document(PLAIN.body, parse(content))
     return caught.value.kind, dict(caught.value.arguments)
 
 
@@ -162,7 +162,10 @@ def test_what_is_no_json_is_refused(content: bytes) -> None:
 def test_a_document_that_keeps_its_schema_is_returned() -> None:
     """The decoded document comes back whole, and of two equal keys the last counts."""
     assert isinstance(PLAIN.body, Body)
-    assert {"a": 2, "b": None} == decode(PLAIN.body, b' {"a": 1, "b": null, "a": 2}\n')
+    document = parse(b' {"a": 1, "b": null, "a": 2}\n')
+    check_document(PLAIN.body, document)
+
+    assert {"a": 2, "b": None} == document
 
 
 @confirms("ADR-0007.R1")

@@ -184,11 +184,14 @@ def _secret(reference: str, environment: Mapping[str, str], where: str) -> str:
         return environment[name]
     if kind == "file":
         try:
-            return Path(name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            message = f"{where}: secret: cannot read {name}: {error.strerror}"
-            raise SettingsError(message) from error
-    message = f"{where}: secret must be env:NAME of a variable that is set, or file:PATH"
+            text = Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            message = f"{where}: secret: cannot read {name}: {reason}"
+            raise SettingsError(message) from None  # the cause may quote the secret
+        if text:
+            return text
+    message = f"{where}: secret must be env:NAME of a variable that is set, or file:PATH of a file that holds it"
     raise SettingsError(message)
 
 

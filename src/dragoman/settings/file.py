@@ -116,7 +116,7 @@ class _Reader:
             prefix=self._prefix(table, name, where),
             dialect=dialect,
             identity=identity,
-            secret=self._typed(table, "secret", str, where, None),
+            secret=self._secret(table, where),
             switched=dict(self._switched({key: table[key] for key in own if key in table}, switches, where)),
         )
 
@@ -151,12 +151,26 @@ class _Reader:
             choice(f"{at}endpoints.{name}", str(state), SWITCH)
             yield f"{start}ENDPOINT_{upper(name)}", str(state)
 
+    def _secret(self, table: Mapping[str, Any], where: str) -> str | None:
+        """Return the reference to a secret; what stands in its place may be one, so it is not shown (ADR-0024.R3)."""
+        reference = table.get("secret")
+        if reference is None or isinstance(reference, str):
+            return reference
+        message = f"{self.path}: {where}secret: it must be {_KINDS[str]}"
+        raise SettingsError(message)
+
     def _aliases(self, document: Mapping[str, Any]) -> Iterator[AliasSettings]:
+        seen: set[str] = set()
         for index, entry in enumerate(self._typed(document, "alias", list, "", [])):
             where = f"alias[{index}]"
             if not isinstance(entry, Mapping):
                 raise self._refusal(where, entry, _KINDS[dict])
-            yield self._alias(entry, f"{where}.")
+            alias = self._alias(entry, f"{where}.")
+            if alias.id in seen:
+                message = f"{self.path}: {where}.id: {alias.id!r} is there twice"
+                raise SettingsError(message)
+            seen.add(alias.id)
+            yield alias
 
     def _alias(self, entry: Mapping[str, Any], where: str) -> AliasSettings:
         self._keys(entry, _ALIAS, where)
