@@ -152,9 +152,7 @@ def forwarding_operations() -> frozenset[str]:
 
 def compile_routes(document: Document) -> list[Route]:
     """Return the routes of an effective *document*, bound as they are served."""
-    contract = compile_contract(document)
-    _require_anywhere(contract)
-    return bind_routes(contract, HANDLERS)
+    return bind_routes(_sound_contract(document), HANDLERS)
 
 
 def prove_servable(document: Document) -> None:
@@ -201,8 +199,7 @@ def create_app(  # noqa: PLR0913 - one argument a port
 
     mounts = {}
     for prefix, document in documents.items():
-        contract = compile_contract(document)
-        _require_anywhere(contract)
+        contract = _sound_contract(document)
         services = Services(catalogue=catalogue, published=contract.published, pages=pages, uptime=uptime)
         pipeline = Pipeline(identity=identities.get(prefix, identity), services=services)
         mounts[prefix] = Mount(contract, bind_routes(contract, handlers), pipeline, log)
@@ -246,7 +243,9 @@ def require_operations(canonical: Mapping[str, object], handlers: Mapping[str, H
             raise TreatyError(message)
 
 
-def _require_anywhere(contract: Contract) -> None:
+def _sound_contract(document: Document) -> Contract:
+    """Return the compiled contract of *document*, which has every answer outside its operations."""
+    contract = compile_contract(document)
     missing = [kind.value for kind in ANYWHERE if kind not in contract.anywhere]
     if missing:
         message = f"{contract.title}: no x-anywhere response carries {', '.join(map(repr, missing))}"
@@ -254,3 +253,4 @@ def _require_anywhere(contract: Contract) -> None:
     if OPTIONS_STATUS not in contract.bodiless:
         message = f"{contract.title}: no x-anywhere response without a body has the status {OPTIONS_STATUS}"
         raise TreatyError(message)
+    return contract

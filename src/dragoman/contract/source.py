@@ -2,7 +2,7 @@
 
 Laws of this file:
 - The canonical contract is `gateway.yaml`; each file in `overlays/` is a dialect named as the file.
-- Documents are read once; what is made from them is new each time.
+- Documents are read, and dialects made of them, once; nobody changes them, and effective documents are new each time.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,6 +29,7 @@ class Source:
     """A folder with a canonical contract and its dialects."""
 
     folder: Path = PACKAGED
+    _made: dict[str, Document] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @cached_property
     def canonical(self) -> Document:
@@ -52,7 +53,10 @@ class Source:
             raise TreatyError(message)
         if name == CANONICAL:
             return self.canonical
-        return apply(self.canonical, load_overlay(self.folder / "overlays" / f"{name}.yaml"))
+        if name not in self._made:
+            overlay = load_overlay(self.folder / "overlays" / f"{name}.yaml")
+            self._made[name] = apply(self.canonical, overlay)
+        return self._made[name]
 
     def effective(
         self, name: str, *, mount: str, phases: Mapping[str, int], off: Collection[str] = frozenset()
