@@ -315,8 +315,8 @@ REFUSED: Final = {
     "trait unknown": Broken(
         change=lambda document: document["x-dragoman"].update({"body-limt": 1}),
         said="POST /v1/chat/completions: unknown trait 'body-limt'; "
-        "known are agent, body-limit, default-model, default-off, non-text, organization, request-id, switch, "
-        "unknown-keys; did you mean 'body-limit'?",
+        "known are agent, body-limit, default-model, default-off, identity, limits-by, non-text, organization, "
+        "request-id, switch, unknown-keys; did you mean 'body-limit'?",
     ),
     "method not served": Broken(
         change=lambda document: document["paths"]["/livez"].update({"trace": document["paths"]["/livez"].pop("get")}),

@@ -10,14 +10,21 @@ from treaty import Template
 
 DETAIL = {"param", "code", "reason"}
 ALIAS = {"alias"}
+RETRY = {"retry_after"}
 OWN = {
     Kind.INVALID_PARAMETER: DETAIL,
     Kind.INVALID_REQUEST: DETAIL,
     Kind.BODY_TOO_LARGE: {"limit"},
     Kind.GUARDRAIL_BLOCK: {"guardrail_key", "action", "findings"},
-    Kind.RATE_LIMITED: ALIAS,
+    Kind.ADDRESS_LIMITED: RETRY,
+    Kind.OVERLOADED: RETRY,
+    Kind.NOT_READY: RETRY,
+    Kind.TOO_MANY_FAILED_LOGINS: RETRY,
+    Kind.IDENTITY_UNAVAILABLE: RETRY,
+    Kind.CALLER_LIMITED: RETRY,
+    Kind.RATE_LIMITED: ALIAS | RETRY,
     Kind.UPSTREAM_UNAVAILABLE: ALIAS,
-    Kind.CIRCUIT_OPEN: ALIAS,
+    Kind.CIRCUIT_OPEN: ALIAS | RETRY,
     Kind.UPSTREAM_TIMEOUT: ALIAS,
 }
 

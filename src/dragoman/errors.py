@@ -19,13 +19,24 @@ class Kind(enum.Enum):
     UNKNOWN_URL = "unknown_url"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INTERNAL_ERROR = "internal_error"
+    INVALID_HOST = "invalid_host"
+    REQUEST_TIMEOUT = "request_timeout"
+    EXPECTATION_FAILED = "expectation_failed"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    ADDRESS_LIMITED = "address_limited"
+    # Whether there is room
+    OVERLOADED = "overloaded"
+    NOT_READY = "not_ready"
     # Who is calling
     MISSING_CREDENTIAL = "missing_credential"
     INVALID_CREDENTIAL = "invalid_credential"
+    TOO_MANY_FAILED_LOGINS = "too_many_failed_logins"
+    IDENTITY_UNAVAILABLE = "identity_unavailable"
     INVALID_PARAMETER = "invalid_parameter"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     ORGANIZATION_MISMATCH = "organization_mismatch"
     AGENT_NOT_ALLOWED = "agent_not_allowed"
+    CALLER_LIMITED = "caller_limited"
     # What is sent
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     UNSUPPORTED_CHARSET = "unsupported_charset"
@@ -50,14 +61,23 @@ COMMON_ARGUMENTS: Final = frozenset({"request_id", "now"})
 
 _DETAIL: Final = frozenset({"param", "code", "reason"})
 _ALIAS: Final = frozenset({"alias"})
+_RETRY: Final = frozenset({"retry_after"})
+"""Whole seconds after which the request may be sent again, for the header `Retry-After`."""
+
 _OWN_ARGUMENTS: Final[Mapping[Kind, frozenset[str]]] = {
     Kind.INVALID_PARAMETER: _DETAIL,
     Kind.INVALID_REQUEST: _DETAIL,
     Kind.BODY_TOO_LARGE: frozenset({"limit"}),
     Kind.GUARDRAIL_BLOCK: frozenset({"guardrail_key", "action", "findings"}),
-    Kind.RATE_LIMITED: _ALIAS,
+    Kind.ADDRESS_LIMITED: _RETRY,
+    Kind.OVERLOADED: _RETRY,
+    Kind.NOT_READY: _RETRY,
+    Kind.TOO_MANY_FAILED_LOGINS: _RETRY,
+    Kind.IDENTITY_UNAVAILABLE: _RETRY,
+    Kind.CALLER_LIMITED: _RETRY,
+    Kind.RATE_LIMITED: _ALIAS | _RETRY,
     Kind.UPSTREAM_UNAVAILABLE: _ALIAS,
-    Kind.CIRCUIT_OPEN: _ALIAS,
+    Kind.CIRCUIT_OPEN: _ALIAS | _RETRY,
     Kind.UPSTREAM_TIMEOUT: _ALIAS,
 }
 

@@ -7,7 +7,8 @@ Laws of this file:
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NewType, TypeVar, get_origin
+from datetime import datetime
+from typing import Any, Final, Generic, NewType, TypeVar, get_origin
 
 import attrs
 import cattrs
@@ -20,12 +21,39 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
+class Rate:
+    """How much a subject may: *count* requests per *period* (nanoseconds), *burst* of them at once."""
+
+    count: int
+    period: int
+    burst: int
+
+
+@attrs.frozen(kw_only=True)
+class Quota:
+    """What is left of a limit after it was asked: *remaining* requests at once, and all of them after *reset*.
+
+    *scope* says what kind of subject it counts: `address`, `key`, .... *retry* is when the next request passes, 0 where
+    it passes now. Durations are in nanoseconds.
+    """
+
+    scope: str
+    rate: Rate
+    limited: bool
+    remaining: int
+    reset: int
+    retry: int
+
+
+@attrs.frozen(kw_only=True)
 class Principal:
-    """Who is calling: a key of an organisation, and what the key may do."""
+    """Who is calling: a key of an organisation, what the key may do, and the limits that are their own."""
 
     organization: OrganizationId
     key: KeyId
     scopes: frozenset[str]
+    organization_rate: Rate | None = None
+    key_rate: Rate | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +70,7 @@ class Alias:
     """A model name that an organisation may send.
 
     *category* is what it can do: `llm` or `embedding`. *created* is in Unix seconds. *visible_to* holds the
-    organisations that may use it; None means all.
+    organisations that may use it; None means all. *rate* is its own limit for each of them.
     """
 
     id: str
@@ -51,6 +79,58 @@ class Alias:
     category: str
     created: int
     visible_to: frozenset[OrganizationId] | None = None
+    rate: Rate | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Organization:
+    """Who keys and agents belong to. *name* is unique among those in force; *rate* limits all its keys together."""
+
+    id: OrganizationId
+    name: str
+    rate: Rate | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Key:
+    """What may be told of a key, which is everything but its token.
+
+    It does not pass from *expires* on. *successor* is the key that was issued in its place, if one was.
+    """
+
+    id: KeyId
+    organization: OrganizationId
+    name: str | None
+    prefix: str
+    scopes: frozenset[str]
+    expires: datetime | None = None
+    rate: Rate | None = None
+    successor: KeyId | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Entry(Generic[T]):
+    """Something that the store keeps: what it is, when it was made, and when it was revoked, if it was."""
+
+    noun: T
+    created: datetime
+    revoked: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class IssuedKey:
+    """A new key with its *token*, which is known now and never again (ADR-0030.R1)."""
+
+    entry: Entry[Key]
+    token: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Rotation:
+    """The key that was *issued* in place of another, and the *replaced* one, which ends soon or has ended."""
+
+    issued: IssuedKey
+    replaced: Entry[Key]
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +167,36 @@ class ResponsesRequest:
 
 ModelRequest = ChatRequest | ResponsesRequest
 """A request that names a model: what a body becomes."""
+
+SECOND: Final = 1_000_000_000
+"""In nanoseconds."""
+
+_UNITS: Final = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86400 * SECOND}
+_RATE: Final = re.compile(
+    r"(?P<count>[1-9][0-9]{0,8})/(?P<unit>[smhd])(?: burst (?P<burst>[1-9][0-9]{0,8}))?", re.ASCII
+)
+
+
+def rate_of(text: str) -> Rate:
+    """Return the rate in *text*: `600/m`, `20/s burst 40` (ADR-0032).
+
+    Raises:
+        ValueError: saying what a rate looks like.
+    """
+    found = _RATE.fullmatch(text)
+    if found is None:
+        message = "a rate is written as 600/m or 20/s burst 40, with the units s, m, h and d"
+        raise ValueError(message)
+    count = int(found["count"])
+    return Rate(count=count, period=_UNITS[found["unit"]], burst=int(found["burst"] or count))
+
+
+def rate_text(rate: Rate) -> str:
+    """Return *rate* as `rate_of` reads it."""
+    unit = next(name for name, period in _UNITS.items() if period == rate.period)
+    burst = "" if rate.burst == rate.count else f" burst {rate.burst}"
+    return f"{rate.count}/{unit}{burst}"
+
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 

@@ -50,8 +50,48 @@ def test_a_header_with_an_unknown_source_is_refused() -> None:
     with pytest.raises(TreatyError) as caught:
         read_headers({}, {"headers": {"X-Odd": {"x-fill": "moon"}}}, where=HERE)
 
-    known = "allow, connection, request_id, response_time, trace_id"
+    known = (
+        "allow, connection, ratelimit, ratelimit_limit, ratelimit_policy, ratelimit_remaining, ratelimit_reset, "
+        "request_id, response_time, retry_after, trace_id"
+    )
     assert f"{HERE}: header X-Odd: unknown x-fill 'moon'; known are {known}" == str(caught.value)
+
+
+def retrying(*, required: bool) -> Document:
+    """Return the header Retry-After of a response."""
+    return {"headers": {"Retry-After": {"x-fill": "retry_after", "required": required, "schema": {"type": "integer"}}}}
+
+
+def test_a_header_may_be_required() -> None:
+    """Whether a header can lack is the contract's, and it can unless it is said."""
+    stated = retrying(required=True)["headers"] | {"X-Id": {"x-fill": "request_id"}}
+
+    rules = read_headers({}, {"headers": stated}, where=HERE)
+
+    expected = (
+        HeaderRule(name="retry-after", source="retry_after", required=True),
+        HeaderRule(name="x-id", source="request_id"),
+    )
+    assert expected == rules
+
+
+@pytest.mark.parametrize(("kind", "required"), [("overloaded", True), ("overloaded", False), ("unknown_url", False)])
+def test_a_refusal_may_say_when_to_come_again(kind: str, required: bool) -> None:  # noqa: FBT001 - as parametrised
+    """Retry-After may be required of a kind that knows when, and may be stated of any other."""
+    table = read_refusals({}, {"503": response(**{kind: error()}) | retrying(required=required)}, where=HERE)
+
+    assert [Kind(kind)] == list(table)
+
+
+@confirms("ADR-0001.R2", "ADR-0032.R5")
+def test_a_promise_to_say_when_that_nobody_can_keep_is_refused() -> None:
+    """A required Retry-After beside a kind that does not know when is refused with the response and the kind."""
+    kinds = response(overloaded=error(), upstream_unavailable=error())
+    expected = (
+        f"{HERE}, response 503: Retry-After is required, but nobody knows when to repeat what was upstream_unavailable"
+    )
+
+    assert expected == refused({"503": kinds | retrying(required=True)})
 
 
 def test_examples_with_x_fill_are_kinds() -> None:

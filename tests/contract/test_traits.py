@@ -31,6 +31,8 @@ def test_every_trait_is_read() -> None:
         "organization": {"path": "org_id"},
         "unknown-keys": "drop",
         "body-limit": 1,
+        "identity": "service",
+        "limits-by": ["address", "key"],
     }
     expected = Traits(
         agent_headers=("X-First", "X-Second"),
@@ -45,13 +47,15 @@ def test_every_trait_is_read() -> None:
         organization_parameter="org_id",
         forward_unknown_keys=False,
         body_limit=1,
+        asks_service=True,
+        limits_by=frozenset({"address", "key"}),
     )
 
     assert expected == read(stated)
 
 
 def test_a_contract_without_traits_has_the_defaults() -> None:
-    """Where nothing is stated nobody is named, unknown keys are forwarded, and a body may have 8 MiB."""
+    """Where nothing is stated nobody is named or limited, unknown keys are forwarded, and a body may have 8 MiB."""
     expected = Traits(
         agent_headers=(),
         agent_prefixes=(),
@@ -65,6 +69,8 @@ def test_a_contract_without_traits_has_the_defaults() -> None:
         organization_parameter=None,
         forward_unknown_keys=True,
         body_limit=8388608,
+        asks_service=False,
+        limits_by=frozenset(),
     )
 
     assert expected == read_traits({}, {}, where="POST /things")
@@ -78,7 +84,19 @@ def test_an_operations_own_trait_wins_member_by_member() -> None:
     assert (False, 20) == (traits.forward_unknown_keys, traits.body_limit)
 
 
-KNOWN = "agent, body-limit, default-model, default-off, non-text, organization, request-id, switch, unknown-keys"
+@confirms("ADR-0005.R1")
+def test_a_trait_of_documents_is_none_of_an_operation() -> None:
+    """Who is asked is said for a whole mount; an operation that says it is refused by its place."""
+    with pytest.raises(TreatyError) as caught:
+        read({"identity": "service"}, {"identity": "service"})
+
+    assert "POST /things: the trait 'identity' is one of documents, and not of an operation" == str(caught.value)
+
+
+KNOWN = (
+    "agent, body-limit, default-model, default-off, identity, limits-by, non-text, organization, request-id, switch, "
+    "unknown-keys"
+)
 
 
 @confirms("ADR-0005.R1")
@@ -100,6 +118,7 @@ ID_FORM = "{prefix: TEXT, body-member: NAME}"
 ORGANIZATION_FORM = "{path: PARAMETER}"
 KEYS_FORM = "forward or drop"
 LIMIT_FORM = "a number of bytes, at least 1"
+SCOPES_FORM = "a list of address, failed-logins, organization, key, alias"
 
 
 @confirms("ADR-0005.R1")
@@ -139,6 +158,13 @@ LIMIT_FORM = "a number of bytes, at least 1"
         ("body-limit", True, LIMIT_FORM),
         ("body-limit", 1.5, LIMIT_FORM),
         ("body-limit", "8 MiB", LIMIT_FORM),
+        ("identity", "store", "service"),
+        ("limits-by", "address", SCOPES_FORM),
+        ("limits-by", {"address": True}, SCOPES_FORM),
+        ("limits-by", ["address", "adress"], SCOPES_FORM),
+        ("limits-by", ["failed_logins"], SCOPES_FORM),
+        ("limits-by", [["key"]], SCOPES_FORM),
+        ("limits-by", [None], SCOPES_FORM),
     ],
 )
 def test_an_unknown_value_is_refused(name: str, value: object, accepted: str) -> None:

@@ -30,12 +30,13 @@ class Contract:
     """An effective contract, compiled.
 
     *published* is the document as `GET <mount>/openapi.json` serves it. *anywhere* holds the refusals outside any
-    operation and *bodiless* the answers outside any operation that have no body, by status.
+    operation and *bodiless* the answers outside any operation that have no body, by status. *traits* are those that
+    the document states for all.
     """
 
     mount: str
     title: str
-    id_prefix: str
+    traits: Traits
     operations: tuple[Operation, ...]
     anywhere: Refusals
     bodiless: Mapping[int, Answer]
@@ -55,7 +56,7 @@ def compile_contract(document: Document) -> Contract:
     return Contract(
         mount=document["servers"][0]["url"],
         title=document["info"]["title"],
-        id_prefix=read_traits(document, {}, where=document["info"]["title"]).id_prefix,
+        traits=read_traits(document, {}, where=document["info"]["title"]),
         operations=compiled,
         anywhere=anywhere,
         bodiless=bodiless,

@@ -13,17 +13,32 @@ import attrs
 from dragoman.errors import Kind, arguments_of
 from treaty import Document, Template, TreatyError, resolve
 
-HEADER_SOURCES: Final = frozenset({"request_id", "trace_id", "response_time", "allow", "connection"})
+HEADER_SOURCES: Final = frozenset(
+    {
+        "request_id",
+        "trace_id",
+        "response_time",
+        "allow",
+        "connection",
+        "retry_after",
+        "ratelimit_limit",
+        "ratelimit_remaining",
+        "ratelimit_reset",
+        "ratelimit",
+        "ratelimit_policy",
+    }
+)
 """What a response header may be computed from (ADR-0004)."""
 
 
 @attrs.frozen(kw_only=True)
 class HeaderRule:
-    """One response header: either *constant*, or computed per answer from *source*."""
+    """One response header: either *constant*, or computed per answer from *source*; *required* ones never lack."""
 
     name: str
     constant: str | None = None
     source: str | None = None
+    required: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +73,8 @@ def read_headers(document: Document, response: Mapping[str, Any], *, where: str)
         if source is None and not isinstance(constant, str):
             message = f"{where}: header {name} needs a string `const` in its schema, or `x-fill`, to be sent"
             raise TreatyError(message)
-        rules.append(HeaderRule(name=name.lower(), constant=constant, source=source))
+        required = header.get("required", False)
+        rules.append(HeaderRule(name=name.lower(), constant=constant, source=source, required=required))
     return tuple(rules)
 
 
@@ -74,6 +90,7 @@ def read_refusals(document: Document, responses: Mapping[str, Any], *, where: st
         headers = read_headers(document, response, where=f"{where}, response {status}")
         for name, example in _kinds(document, response):
             kind = _kind(name, where)
+            _require_retry(kind, headers, where=f"{where}, response {status}")
             if kind in table:
                 message = f"{where}: kind {name!r} is listed under {table[kind].status} and {status}; list it once"
                 raise TreatyError(message)
@@ -111,6 +128,14 @@ def _kind(name: str, where: str) -> Kind:
     except ValueError:
         message = f"{where}: example {name!r} has x-fill but is no kind of refusal that the gateway knows"
         raise TreatyError(message) from None
+
+
+def _require_retry(kind: Kind, headers: tuple[HeaderRule, ...], *, where: str) -> None:
+    """Refuse a promise to say when to come back for a *kind* of which nobody knows."""
+    promised = any(rule.required and rule.source == "retry_after" for rule in headers)
+    if promised and "retry_after" not in arguments_of(kind):
+        message = f"{where}: Retry-After is required, but nobody knows when to repeat what was {kind.value}"
+        raise TreatyError(message)
 
 
 def _template(kind: Kind, example: Mapping[str, Any], where: str) -> Template:

@@ -17,6 +17,10 @@ Reader = Callable[[object, str], dict[str, Any]]
 """Reads the value of a trait, said at a place, into fields of `Traits`."""
 
 
+LIMIT_SCOPES: Final = ("address", "failed-logins", "organization", "key", "alias")
+"""What a limit may count: the requests of a subject, or the wrong credentials from an address (ADR-0032)."""
+
+
 @attrs.frozen(kw_only=True)
 class Traits:
     """The traits of one operation.
@@ -27,6 +31,8 @@ class Traits:
     - *id_prefix*: what request ids begin with; *correlation_member*: the member of a body with the caller's own.
     - *forward_unknown_keys*, *keep_non_text*: whether undeclared members, and parts that are no text, go on.
     - *body_limit*: in bytes.
+    - *asks_service*: whether the dialect's own text has an identity service asked, so that its mounts do (ADR-0031).
+    - *limits_by*: the scopes of the limits that the dialect knows, of `LIMIT_SCOPES`.
     - *default_model*: the alias that the mount is known for.
     - *switch*: the dotted name of the endpoint in a settings file; it is off by default where *default_off*.
     """
@@ -43,6 +49,8 @@ class Traits:
     organization_parameter: str | None = None
     forward_unknown_keys: bool = True
     body_limit: int = 8 * 1024 * 1024
+    asks_service: bool = False
+    limits_by: frozenset[str] = frozenset()
 
 
 def read_traits(document: Mapping[str, Any], operation: Mapping[str, Any], *, where: str) -> Traits:
@@ -51,7 +59,11 @@ def read_traits(document: Mapping[str, Any], operation: Mapping[str, Any], *, wh
     Raises:
         TreatyError: for an unknown trait or value, naming it and what is accepted (ADR-0005.R1).
     """
-    stated = {**document.get("x-dragoman", {}), **operation.get("x-dragoman", {})}
+    own = operation.get("x-dragoman", {})
+    for name in _OF_DOCUMENTS & set(own):
+        message = f"{where}: the trait {name!r} is one of documents, and not of an operation"
+        raise TreatyError(message)
+    stated = {**document.get("x-dragoman", {}), **own}
     fields: dict[str, Any] = {}
     for name, value in stated.items():
         if name not in _READERS:
@@ -130,6 +142,12 @@ def _body_limit(value: object, where: str) -> dict[str, Any]:
     return {"body_limit": value}
 
 
+def _limits_by(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, list) or not all(scope in LIMIT_SCOPES for scope in value):
+        raise _refuse(where, value, f"a list of {', '.join(LIMIT_SCOPES)}")
+    return {"limits_by": frozenset(value)}
+
+
 _READERS: Final[Mapping[str, Reader]] = {
     "agent": _agent,
     "organization": _organization,
@@ -137,7 +155,12 @@ _READERS: Final[Mapping[str, Reader]] = {
     "unknown-keys": _choice("forward_unknown_keys", {"forward": True, "drop": False}),
     "non-text": _choice("keep_non_text", {"forward": True, "drop": False}),
     "body-limit": _body_limit,
+    "identity": _choice("asks_service", {"service": True}),
+    "limits-by": _limits_by,
     "default-model": _text("default_model"),
     "default-off": _choice("default_off", {True: True}),
     "switch": _text("switch"),
 }
+
+_OF_DOCUMENTS: Final = frozenset({"identity"})
+"""The traits that a mount has, and not an operation."""
