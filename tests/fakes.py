@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import attrs
 
-from dragoman.app import create_app
+from dragoman.app import NO_LIMITS, Guard, create_app
 from dragoman.contract.source import Source
-from dragoman.model import Agent, AgentId, Alias, KeyId, OrganizationId, Principal
+from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Services
 from dragoman.web.context import Sources
@@ -61,6 +61,21 @@ def fixed_sources(monotonic: Callable[[], float] | None = None) -> Sources:
     )
 
 
+@attrs.define
+class Clock:
+    """A clock that stands still until it is moved; *at* is in nanoseconds."""
+
+    at: int = 0
+
+    def now(self) -> int:
+        """Return the time in nanoseconds."""
+        return self.at
+
+    def seconds(self) -> float:
+        """Return the time in seconds."""
+        return self.at / SECOND
+
+
 @attrs.define(kw_only=True)
 class FakeIdentity:
     """Fits the port `Identity`; *fault* is raised by every question when it is set."""
@@ -81,6 +96,8 @@ class FakeIdentity:
     async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
         """Return the agent of the *organization* with this id, in either case, or name."""
         self.agents_asked.append(named)
+        if self.fault is not None:
+            raise self.fault
         own = (agent for agent in self.agents if agent.organization == organization)
         return next((agent for agent in own if named.lower() in (agent.id, agent.name)), None)
 
@@ -98,6 +115,10 @@ class FakeCatalogue:
             raise self.fault
         return self.of.get(organization, ())
 
+    async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
+        """Return the alias of this *name* among those of the *organization*."""
+        return next((alias for alias in await self.aliases(organization) if alias.id == name), None)
+
 
 @attrs.define(kw_only=True)
 class RecordingLog:
@@ -105,6 +126,7 @@ class RecordingLog:
 
     requests: list[dict[str, object]] = attrs.field(factory=list)
     failures: list[dict[str, object]] = attrs.field(factory=list)
+    states: list[dict[str, object]] = attrs.field(factory=list)
 
     def request(self, fields: dict[str, object]) -> None:
         """Keep the one event of a request."""
@@ -113,6 +135,10 @@ class RecordingLog:
     def failure(self, fields: dict[str, object]) -> None:
         """Keep that the gateway itself failed."""
         self.failures.append(fields)
+
+    def state(self, fields: dict[str, object]) -> None:
+        """Keep that something has become bad, or good again."""
+        self.states.append(fields)
 
     @property
     def event(self) -> dict[str, object]:
@@ -123,12 +149,12 @@ class RecordingLog:
     @property
     def text(self) -> str:
         """Everything that was written."""
-        return repr([*self.requests, *self.failures])
+        return repr([*self.requests, *self.failures, *self.states])
 
 
 def build_services(uptime: float = 0.0) -> Services:
     """Return what answers are made from: our aliases, no contract, no pages, and a gateway that runs for *uptime*."""
-    return Services(catalogue=FakeCatalogue(), published=b"{}", pages={}, uptime=lambda: uptime)
+    return Services(catalogue=FakeCatalogue(), published=b"{}", pages={}, uptime=lambda: uptime, ready=lambda: True)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,20 +172,24 @@ def effective(dialect: str = "dragoman", *, mount: str = "/", phases: Mapping[st
     return Source().effective(dialect, mount=mount, phases=phases)
 
 
-def build_house(
+def build_house(  # noqa: PLR0913 - the parts of a gateway
     documents: Mapping[str, Document] | None = None,
     *,
     handlers: Mapping[str, Handler] = HANDLERS,
     sources: Sources | None = None,
+    guard: Guard = NO_LIMITS,
+    identity: FakeIdentity | None = None,
+    catalogue: FakeCatalogue | None = None,
 ) -> House:
     """Return a gateway that serves *documents* (mount prefix -> effective contract), else the canonical one."""
-    identity, catalogue, log = FakeIdentity(), FakeCatalogue(), RecordingLog()
+    identity, catalogue, log = identity or FakeIdentity(), catalogue or FakeCatalogue(), RecordingLog()
     app = create_app(
         documents or {"/": effective()},
         identity=identity,
         catalogue=catalogue,
         log=log,
         sources=sources or fixed_sources(),
+        guard=guard,
         handlers=handlers,
     )
     return House(app=app, identity=identity, catalogue=catalogue, log=log)

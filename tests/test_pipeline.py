@@ -1,7 +1,7 @@
 """The path of a request: which step answers, what goes on to the handler, and what may be logged of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -9,10 +9,13 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from documents import tiny
+from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.contract import Operation, compile_contract
 from dragoman.errors import Kind
 from dragoman.gate.contents import BODY_REFUSALS
-from dragoman.model import Agent, ChatRequest, RequestEvent
+from dragoman.gate.limits import Limits
+from dragoman.gate.room import Room
+from dragoman.model import Agent, ChatRequest, ModelRequest, RequestEvent
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Admitted, Handler, Rendered, Reply, Services
 from dragoman.pipeline import Call, Pipeline, Route, bind, possible_refusals
@@ -175,7 +178,9 @@ def test_metadata_of_a_request_is_noted(house: House) -> None:
 
 def test_a_body_without_a_record_is_validated_all_the_same() -> None:
     """An operation whose handler names no record has its body checked, and nothing of it is noted."""
-    house = build_house(handlers={**HANDLERS, "chat": Handler()})
+    document = effective()
+    del document["components"]["responses"]["LimitReached"]["content"]["application/json"]["examples"]["rate_limited"]
+    house = build_house({"/": document}, handlers={**HANDLERS, "chat": Handler(), "responses": Handler()})
 
     answers = [post(house.app, document).status for document in ({}, VALID)]
 
@@ -210,9 +215,19 @@ def admit(operation: Operation, body: bytes, headers: dict[str, str]) -> tuple[R
     async def read(_: int) -> bytes:
         return body
 
-    event = RequestEvent(request_id="r", trace_id="t")
-    call = Call(path={}, query={}, headers=headers, event=event, read=read)
-    reply = asyncio.run(Pipeline(identity=FakeIdentity(), services=services).answer(route, call))
+    call = Call(
+        path={},
+        query={},
+        headers=headers,
+        address="192.0.2.1",
+        event=RequestEvent(request_id="r", trace_id="t"),
+        met=[],
+        read=read,
+        on_end=list[Callable[[], None]]().append,
+    )
+    limits = Limits(limiter=MemoryLimiter(now=lambda: 0), rates={})
+    pipeline = Pipeline(identity=FakeIdentity(), limits=limits, room=Room(capacity=1), services=services)
+    reply = asyncio.run(pipeline.answer(route, call))
     return reply, recording.admitted[0]
 
 
@@ -250,14 +265,25 @@ def test_a_handler_gets_no_keys_that_the_dialect_drops() -> None:
     assert {"model": "m", "messages": []} == admitted.document
 
 
-def possible(*, answer: bool = True, refusals: frozenset[Kind] = frozenset(), **stated: Any) -> set[Kind]:  # noqa: ANN401
+def possible(
+    *,
+    answer: bool = True,
+    record: type[ModelRequest] | None = None,
+    refusals: frozenset[Kind] = frozenset(),
+    **stated: Any,  # noqa: ANN401 - members of an operation
+) -> set[Kind]:
     """Return the kinds that an operation which states *stated* may be refused with."""
     [operation] = compile_contract(tiny("/{org_id}", **stated)).operations
     recording = Recording() if answer else None
-    return set(possible_refusals(Route(operation=operation, record=None, answer=recording, refusals=refusals)))
+    return set(possible_refusals(Route(operation=operation, record=record, answer=recording, refusals=refusals)))
 
 
-CREDENTIALS: Final = {Kind.MISSING_CREDENTIAL, Kind.INVALID_CREDENTIAL}
+def limited(*scopes: str) -> dict[str, Any]:
+    """Return the trait that limits by *scopes*."""
+    return {"x-dragoman": {"limits-by": list(scopes)}}
+
+
+CREDENTIALS: Final = {Kind.MISSING_CREDENTIAL, Kind.INVALID_CREDENTIAL, Kind.IDENTITY_UNAVAILABLE}
 PATH_TEXT: Final = {"name": "org_id", "in": "path", "required": True, "schema": {"type": "string"}}
 ORGANIZATION: Final = {"x-dragoman": {"organization": {"path": "org_id"}}}
 AGENT_TRAIT: Final = {"x-dragoman": {"agent": {"from": [{"header": "X-Agent"}]}}}
@@ -278,6 +304,17 @@ AGENT_HEADER: Final = {"name": "X-Agent", "in": "header", "schema": {"type": "st
         ({"requestBody": BODY}, set(BODY_REFUSALS)),
         ({"answer": False}, {Kind.PROVIDER_NOT_CONFIGURED}),
         ({"refusals": frozenset({Kind.MODEL_NOT_FOUND})}, {Kind.MODEL_NOT_FOUND}),
+        ({"x-phase": 1}, {Kind.OVERLOADED}),
+        (limited("address", "failed-logins", "organization", "key", "alias"), set()),
+        ({"security": [{"bearer": []}], **limited("address")}, CREDENTIALS),
+        ({"security": [{"bearer": []}], **limited("failed-logins")}, CREDENTIALS | {Kind.TOO_MANY_FAILED_LOGINS}),
+        ({"security": [{"bearer": []}], **limited("organization")}, CREDENTIALS | {Kind.CALLER_LIMITED}),
+        ({"security": [{"bearer": []}], **limited("key")}, CREDENTIALS | {Kind.CALLER_LIMITED}),
+        ({"security": [{"bearer": []}], **limited("alias")}, CREDENTIALS),
+        (
+            {"security": [{"bearer": []}], "record": ChatRequest, **limited("alias")},
+            CREDENTIALS | {Kind.RATE_LIMITED},
+        ),
     ],
 )
 def test_an_operation_may_be_refused_with_what_its_steps_can_find(stated: dict[str, Any], kinds: set[Kind]) -> None:

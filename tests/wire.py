@@ -7,7 +7,8 @@ Laws of this file:
 
 import asyncio
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import attrs
@@ -20,6 +21,8 @@ Headers = Mapping[str, str | bytes]
 
 CHAT: Final = "/v1/chat/completions"
 JSON: Final = "application/json"
+ADDRESS: Final = "192.0.2.1"
+"""Where a request comes from, unless it is said."""
 VALID: Final[Mapping[str, Any]] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 """A request that passes every check."""
 
@@ -53,10 +56,57 @@ def ask(  # noqa: PLR0913 - the parts of a request
     query: bytes = b"",
     body: bytes | Sequence[bytes] = b"",
     leaves: bool = False,
+    address: str = ADDRESS,
 ) -> Answer:
     """Return the answer of *app*; a *body* in pieces comes in these, and a caller who *leaves* does not end it."""
-    raw = [(name.lower().encode("latin-1"), _bytes(value)) for name, value in (headers or {}).items()]
-    scope = {
+    asking = asked(app, method, path, headers=headers, query=query, body=body, leaves=leaves, address=address)
+    return asyncio.run(asking)
+
+
+async def asked(  # noqa: PLR0913 - the parts of a request
+    app: Gateway,
+    method: str,
+    path: str,
+    *,
+    headers: Headers | None = None,
+    query: bytes = b"",
+    body: bytes | Sequence[bytes] = b"",
+    leaves: bool = False,
+    address: str = ADDRESS,
+) -> Answer:
+    """Return the answer of *app*, as `ask` does, within an event loop that runs."""
+    scope = _scope(method, path, headers=headers or {}, query=query, address=address)
+    return await _exchange(app, scope, [body] if isinstance(body, bytes) else body, leaves=leaves)
+
+
+@asynccontextmanager
+async def in_work(app: Gateway, *, path: str = CHAT) -> AsyncIterator[list[Message]]:
+    """Keep a valid request in work, whose body comes at the end of the block; yield what is sent back."""
+    body = json.dumps(VALID).encode()
+    reading, arrives = asyncio.Event(), asyncio.Event()
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        reading.set()
+        await arrives.wait()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": JSON, "content-length": str(len(body))}
+    work = asyncio.create_task(app(_scope("POST", path, headers=headers), receive, send))
+    try:
+        await reading.wait()
+        yield sent
+        arrives.set()
+        await work
+    finally:
+        work.cancel()
+
+
+def _scope(method: str, path: str, *, headers: Headers, query: bytes = b"", address: str = ADDRESS) -> Message:
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -66,11 +116,10 @@ def ask(  # noqa: PLR0913 - the parts of a request
         "raw_path": path.encode("utf-8", "surrogatepass"),
         "root_path": "",
         "query_string": query,
-        "headers": raw,
-        "client": ("192.0.2.1", 50000),
+        "headers": [(name.lower().encode("latin-1"), _bytes(value)) for name, value in headers.items()],
+        "client": (address, 50000),
         "server": ("gateway.test", 80),
     }
-    return asyncio.run(_exchange(app, scope, [body] if isinstance(body, bytes) else body, leaves=leaves))
 
 
 def post(  # noqa: PLR0913 - the parts of a request
@@ -81,19 +130,22 @@ def post(  # noqa: PLR0913 - the parts of a request
     token: str | None = TOKEN,
     headers: Headers | None = None,
     leaves: bool = False,
+    address: str = ADDRESS,
 ) -> Answer:
     """Return the answer to a JSON *document*; bytes are sent as they are, and *headers* win over the usual ones."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     usual: dict[str, str | bytes] = {"content-type": JSON, "content-length": str(len(body))}
     if token is not None:
         usual["authorization"] = f"Bearer {token}"
-    return ask(app, "POST", path, headers=usual | dict(headers or {}), body=body, leaves=leaves)
+    return ask(app, "POST", path, headers=usual | dict(headers or {}), body=body, leaves=leaves, address=address)
 
 
-def get(app: Gateway, path: str, *, token: str | None = TOKEN, headers: Headers | None = None) -> Answer:
+def get(
+    app: Gateway, path: str, *, token: str | None = TOKEN, headers: Headers | None = None, address: str = ADDRESS
+) -> Answer:
     """Return the answer to a GET of *path*."""
     usual: dict[str, str | bytes] = {} if token is None else {"authorization": f"Bearer {token}"}
-    return ask(app, "GET", path, headers=usual | dict(headers or {}))
+    return ask(app, "GET", path, headers=usual | dict(headers or {}), address=address)
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -10,9 +10,11 @@ import attrs
 
 from dragoman.contract import Body, Operation
 from dragoman.errors import Kind, Refusal
-from dragoman.gate.callers import authenticate, choose_agent, require_own_organization, require_scopes, verify_agent
+from dragoman.gate.callers import choose_agent, log_in, require_own_organization, require_scopes, verify_agent
 from dragoman.gate.contents import BODY_REFUSALS, check_content, check_document, check_parameters, kept, parse
-from dragoman.model import ModelRequest, RequestEvent, structure, valid_request_id
+from dragoman.gate.limits import Limits, limit_refusals
+from dragoman.gate.room import Room
+from dragoman.model import ModelRequest, Quota, RequestEvent, structure, valid_request_id
 from dragoman.operations.handler import Admitted, Answering, Handler, Reply, Services
 from dragoman.ports import Identity
 
@@ -21,14 +23,19 @@ from dragoman.ports import Identity
 class Call:
     """A request as the web hands it over. Headers are named in lower case.
 
-    *read* returns the body, and takes the most bytes it may have; it raises the refusal `body_too_large`.
+    *read* returns the body, and takes the most bytes it may have; it raises the refusals `body_too_large` and
+    `request_timeout`. *address* is whose limits count, *met* gathers the limits that the request met, and *on_end*
+    takes what shall be called when the answer has ended.
     """
 
     path: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    address: str
     event: RequestEvent
+    met: list[Quota]
     read: Callable[[int], Awaitable[bytes]]
+    on_end: Callable[[Callable[[], None]], None]
 
 
 @attrs.frozen(kw_only=True)
@@ -55,8 +62,11 @@ def bind(operation: Operation, handler: Handler) -> Route:
 def possible_refusals(route: Route) -> frozenset[Kind]:
     """Return every kind that *route* may be refused with, which its contract must list, and no other."""
     operation, kinds = route.operation, set(route.refusals)
+    kinds |= limit_refusals(operation, names_a_model=route.record is not None)
+    if operation.phase is not None:
+        kinds.add(Kind.OVERLOADED)
     if operation.scopes is not None:
-        kinds |= {Kind.MISSING_CREDENTIAL, Kind.INVALID_CREDENTIAL}
+        kinds |= {Kind.MISSING_CREDENTIAL, Kind.INVALID_CREDENTIAL, Kind.IDENTITY_UNAVAILABLE}
     if operation.scopes:
         kinds.add(Kind.INSUFFICIENT_SCOPE)
     if any(parameter.fallible for parameter in operation.parameters):
@@ -83,13 +93,16 @@ class Pipeline:
     """The steps, and what they ask."""
 
     identity: Identity
+    limits: Limits
+    room: Room
     services: Services
 
     async def answer(self, route: Route, call: Call) -> Reply:
         """Return the reply to *call*, or raise the `Refusal` of the first step that fails."""
         operation, event = route.operation, call.event
 
-        principal = await authenticate(self.identity, operation, call.headers)
+        self.room.enter(operation, call.on_end)
+        principal = await log_in(self.identity, self.limits, operation, headers=call.headers, address=call.address)
         if principal is not None:
             event.org_id, event.key_id = principal.organization, principal.key
 
@@ -98,6 +111,7 @@ class Pipeline:
         require_own_organization(operation, principal, call.path)
         agent = await verify_agent(self.identity, operation, principal, call.headers)
         event.agent_id = None if agent is None else agent.id
+        await self.limits.admit_caller(operation, principal, call.met)
 
         admitted = Admitted(operation=operation, path=call.path, principal=principal, agent=agent)
         if operation.body is not None:
@@ -120,9 +134,8 @@ class Pipeline:
         document = parse(content)
         _note_correlation(operation, document, event)
         check_document(body, document)
-        admitted = attrs.evolve(caller, document=kept(operation, document))
         if route.record is None:
-            return admitted
+            return attrs.evolve(caller, document=kept(operation, document))
 
         request = structure(document, route.record)
         # Metadata only, never content (ADR-0012).
@@ -130,7 +143,16 @@ class Pipeline:
 
         agent = caller.agent or await choose_agent(self.identity, operation, caller.principal, request.model)
         event.agent_id = None if agent is None else agent.id
-        return attrs.evolve(admitted, agent=agent, request=request)
+        await self._admit_alias(operation, caller, request.model, call.met)
+        return attrs.evolve(caller, document=kept(operation, document), agent=agent, request=request)
+
+    async def _admit_alias(self, operation: Operation, caller: Admitted, model: str, met: list[Quota]) -> None:
+        """Refuse an alias that the caller's organisation has used up; what is no alias of its own has no limit."""
+        if caller.principal is None:
+            return
+        alias = await self.services.catalogue.alias(caller.principal.organization, model)
+        if alias is not None:
+            await self.limits.admit_alias(operation, caller.principal, alias, met)
 
 
 def _note_correlation(operation: Operation, document: object, event: RequestEvent) -> None:

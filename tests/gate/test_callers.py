@@ -8,18 +8,33 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from documents import tiny
+from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.contract import Operation, compile_contract
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.callers import (
-    authenticate,
     bearer_token,
     choose_agent,
+    log_in,
     require_own_organization,
     require_scopes,
     verify_agent,
 )
-from dragoman.model import Agent, Principal
-from fakes import AGENT, BETA, FOREIGN, FOREIGN_AGENT, MAIN, OWN, PRINCIPAL, TOKEN, UNSCOPED, FakeIdentity
+from dragoman.gate.limits import Limits
+from dragoman.model import Agent, Principal, rate_of
+from dragoman.ports import IdentityUnavailableError
+from fakes import (
+    AGENT,
+    BETA,
+    FOREIGN,
+    FOREIGN_AGENT,
+    MAIN,
+    OWN,
+    PRINCIPAL,
+    TOKEN,
+    UNSCOPED,
+    UNSCOPED_TOKEN,
+    FakeIdentity,
+)
 
 TEXT = {"type": "string"}
 
@@ -30,6 +45,7 @@ def operation(path: str = "/things", /, **stated: Any) -> Operation:  # noqa: AN
 
 
 SECURED = operation(security=[{"bearer": ["chat"]}])
+COUNTED = operation(security=[{"bearer": []}], **{"x-dragoman": {"limits-by": ["failed-logins"]}})
 OPEN = operation()
 OF_ORGANIZATION = operation(
     "/orgs/{org_id}",
@@ -40,6 +56,9 @@ WITH_AGENT = operation(
     parameters=[{"name": name, "in": "header", "schema": TEXT} for name in ("X-First", "X-Second")],
     **{"x-dragoman": {"agent": {"from": [{"header": "X-First"}, {"header": "X-Second"}]}}},
 )
+
+
+UNLIMITED = Limits(limiter=MemoryLimiter(now=lambda: 0), rates={})
 
 
 def refused(step: Callable[[], object]) -> Kind | None:
@@ -70,26 +89,91 @@ def test_no_header_is_a_missing_credential() -> None:
     assert Kind.MISSING_CREDENTIAL == refused(lambda: bearer_token({}))
 
 
+def logged_in(
+    headers: dict[str, str],
+    *,
+    to: Operation = SECURED,
+    identity: FakeIdentity | None = None,
+    limits: Limits = UNLIMITED,
+) -> Principal | None:
+    """Return who is calling the operation *to* with these headers."""
+    return asyncio.run(log_in(identity or FakeIdentity(), limits, to, headers=headers, address="192.0.2.1"))
+
+
 def test_the_principal_is_whose_key_the_token_is() -> None:
     """A known token gives its principal."""
-    found = asyncio.run(authenticate(FakeIdentity(), SECURED, {"authorization": f"Bearer {TOKEN}"}))
-
-    assert PRINCIPAL == found
+    assert PRINCIPAL == logged_in({"authorization": f"Bearer {TOKEN}"})
 
 
 @confirms("ADR-0009.R1")
 def test_an_unknown_token_is_an_invalid_credential() -> None:
     """A token that is nobody's is refused."""
-    headers = {"authorization": "Bearer nobody's"}
+    assert Kind.INVALID_CREDENTIAL == refused(lambda: logged_in({"authorization": "Bearer nobody's"}))
 
-    assert Kind.INVALID_CREDENTIAL == refused(lambda: asyncio.run(authenticate(FakeIdentity(), SECURED, headers)))
+
+def fresh(limit: str) -> Limits:
+    """Return limits of failed logins alone, at a clock that stands still."""
+    return Limits(limiter=MemoryLimiter(now=lambda: 0), rates={"failed-logins": rate_of(limit)})
+
+
+WRONG = {"authorization": "Bearer nobody's"}
+RIGHT = {"authorization": f"Bearer {TOKEN}"}
+
+
+@confirms("ADR-0032.R5")
+@pytest.mark.parametrize("wrong", [WRONG, {"authorization": "Basic dDp0"}, {"authorization": ""}])
+def test_who_has_sent_his_number_of_wrong_credentials_is_not_looked_at(wrong: dict[str, str]) -> None:
+    """After the limit's number of wrong credentials nobody is asked whose the next one is, right or wrong."""
+    identity, limits = FakeIdentity(), fresh("2/m")
+
+    def guess(headers: dict[str, str], *, asking: FakeIdentity) -> Kind | None:
+        return refused(lambda: logged_in(headers, to=COUNTED, identity=asking, limits=limits))
+
+    guesses = [guess(wrong, asking=FakeIdentity()) for _ in range(2)]
+    late = [guess(headers, asking=identity) for headers in (wrong, RIGHT, {})]
+
+    assert [Kind.INVALID_CREDENTIAL] * 2 == guesses
+    assert [Kind.TOO_MANY_FAILED_LOGINS] * 3 == late
+    assert [] == identity.tokens_asked
+
+
+@confirms("ADR-0032.R5")
+def test_only_a_wrong_credential_counts() -> None:
+    """A missing credential, a right one, one that lacks a scope and one that nobody can judge count for nothing."""
+    down, limits = FakeIdentity(fault=IdentityUnavailableError()), fresh("1/m")
+    unscoped = {"authorization": f"Bearer {UNSCOPED_TOKEN}"}
+
+    for _ in range(3):
+        assert Kind.MISSING_CREDENTIAL == refused(lambda: logged_in({}, to=COUNTED, limits=limits))
+        assert PRINCIPAL == logged_in(RIGHT, to=COUNTED, limits=limits)
+        assert UNSCOPED == logged_in(unscoped, to=COUNTED, limits=limits)
+        assert Kind.IDENTITY_UNAVAILABLE == refused(lambda: logged_in(WRONG, to=COUNTED, identity=down, limits=limits))
+
+    assert Kind.INVALID_CREDENTIAL == refused(lambda: logged_in(WRONG, to=COUNTED, limits=limits))
+    assert Kind.TOO_MANY_FAILED_LOGINS == refused(lambda: logged_in(WRONG, to=COUNTED, limits=limits))
+
+
+def test_an_identity_that_cannot_answer_lets_nobody_in() -> None:
+    """Where nobody can say who is calling, or whose an agent is, the caller is told to come again after a second."""
+    down = FakeIdentity(fault=IdentityUnavailableError("canary"))
+    steps: list[Callable[[], object]] = [
+        lambda: logged_in(RIGHT, identity=down),
+        lambda: verified({"x-first": AGENT}, identity=down),
+        lambda: asyncio.run(choose_agent(down, NAMING, PRINCIPAL, "a:beta")),
+    ]
+
+    for step in steps:
+        with pytest.raises(Refusal) as caught:
+            step()
+        assert (Kind.IDENTITY_UNAVAILABLE, {"retry_after": 1}) == (caught.value.kind, caught.value.arguments)
+        assert caught.value.__suppress_context__
 
 
 def test_an_open_operation_asks_nobody() -> None:
     """Where no credential is asked, a sent one is not looked at."""
     identity = FakeIdentity()
 
-    found = asyncio.run(authenticate(identity, OPEN, {"authorization": f"Bearer {TOKEN}"}))
+    found = logged_in({"authorization": f"Bearer {TOKEN}"}, to=OPEN, identity=identity)
 
     assert (None, []) == (found, identity.tokens_asked)
 

@@ -136,6 +136,48 @@ def test_half_a_document_is_none() -> None:
     assert (Kind.INVALID_JSON, True) == (refused(context, 9).kind, context.body_pending)
 
 
+def address_of(scope: dict[str, Any], *fields: bytes, hops: int = 0) -> str:
+    """Return whose limits count for a request of *scope* with an X-Forwarded-For of each of *fields*."""
+    headers = [(b"x-forwarded-for", field) for field in fields]
+    return open_context(fixed_sources(), {"headers": headers, **scope}, receiver(), trusted_hops=hops).address
+
+
+@confirms("ADR-0032.R4")
+@pytest.mark.parametrize(
+    ("fields", "hops", "address"),
+    [
+        ([b"203.0.113.1"], 0, "192.0.2.1"),
+        ([], 1, "192.0.2.1"),
+        ([b""], 1, "192.0.2.1"),
+        ([b"203.0.113.1"], 1, "203.0.113.1"),
+        ([b"203.0.113.1, 203.0.113.2"], 1, "203.0.113.2"),
+        ([b"203.0.113.1", b"203.0.113.2"], 1, "203.0.113.2"),
+        ([b"203.0.113.1", b"203.0.113.2"], 2, "203.0.113.1"),
+        ([b"203.0.113.1, 203.0.113.2", b"203.0.113.3"], 2, "203.0.113.2"),
+        ([b"203.0.113.1", b"203.0.113.2"], 3, "192.0.2.1"),
+        ([b"\xff\xfe"], 1, "192.0.2.1"),
+        ([b"203.0.113.1,"], 1, "192.0.2.1"),
+    ],
+)
+def test_the_address_is_the_peer_or_what_trusted_proxies_say(fields: list[bytes], hops: int, address: str) -> None:
+    """Over all fields of the name, in their order, each trusted proxy has added one entry."""
+    assert address == address_of({"client": ("192.0.2.1", 50000)}, *fields, hops=hops)
+
+
+@pytest.mark.parametrize("scope", [{}, {"client": None}])
+def test_who_has_no_address_is_local(scope: dict[str, Any]) -> None:
+    """The peer of a socket without addresses is one caller, unless a trusted proxy says who is behind him."""
+    assert ["local", "203.0.113.1"] == [address_of(scope, b"203.0.113.1", hops=hops) for hops in (0, 1)]
+
+
+def test_a_new_context_has_met_no_limit() -> None:
+    """No limit is met, nothing waits for the end, and the connection is kept, until somebody says otherwise."""
+    first, second = opened(), opened()
+    first.endings.append(lambda: None)
+
+    assert ([], [], False) == (second.met, second.endings, second.closing)
+
+
 def test_the_time_since_arrival_is_in_milliseconds() -> None:
     """The stopwatch starts when the context is opened."""
     ticks = iter([1.0, 1.25])

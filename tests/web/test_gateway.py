@@ -1,14 +1,29 @@
 """The outermost app: the mount by its prefix, and what belongs to no mount."""
 
 import asyncio
-from collections.abc import MutableMapping
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.web.gateway import Gateway
-from fakes import REQUEST_ID, House, build_house, effective, example
+from dragoman.app import create_app
+from dragoman.errors import Kind
+from dragoman.ports import StoreError
+from dragoman.web.gateway import Gateway, Lifespan
+from fakes import (
+    REQUEST_ID,
+    FakeCatalogue,
+    FakeIdentity,
+    House,
+    RecordingLog,
+    build_house,
+    effective,
+    example,
+    fixed_sources,
+)
 from wire import ask, get
 
 CANONICAL = effective()
@@ -91,7 +106,7 @@ def test_an_unread_body_outside_all_mounts_closes_the_connection() -> None:
 @confirms("ADR-0006.R3", "ADR-0015.R1")
 def test_malformed_http_has_the_contracts_answer_and_one_event(house: House) -> None:
     """What is no HTTP gets the contract's body and headers, a closed connection, and one event."""
-    presented = house.app.refuse_malformed()
+    presented = house.app.refuse(Kind.MALFORMED_HTTP, {"headers": []})
 
     assert (400, b'"malformed_http"') == (presented.status, (presented.body or b"").split(b'"code":')[1].split(b",")[0])
     assert ["x-request-id", "x-trace-id", "x-response-time", "connection"] == [name for name, _ in presented.headers]
@@ -117,6 +132,64 @@ def test_the_gateway_starts_and_stops(house: House) -> None:
     """The lifespan protocol is answered, and is no request."""
     assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == lifespan(house.app)
     assert [] == house.log.requests
+
+
+def living(said: list[str], *faults: Exception | None) -> House:
+    """Return a gateway with something beside its requests for each of *faults*, which may fail when it is entered."""
+
+    def making(name: str, fault: Exception | None) -> Lifespan:
+        @asynccontextmanager
+        async def one() -> AsyncIterator[None]:
+            if fault is not None:
+                raise fault
+            said.append(f"{name} begins")
+            yield
+            said.append(f"{name} ends")
+
+        return one
+
+    made = [making(str(number), fault) for number, fault in enumerate(faults)]
+    identity, catalogue, log = FakeIdentity(), FakeCatalogue(), RecordingLog()
+    app = create_app(
+        {"/": CANONICAL}, identity=identity, catalogue=catalogue, log=log, sources=fixed_sources(), lifespan=made
+    )
+    return House(app=app, identity=identity, catalogue=catalogue, log=log)
+
+
+def test_what_runs_beside_requests_starts_and_stops_with_the_gateway() -> None:
+    """It begins before the gateway says that it has started, and ends in reverse before it says that it has stopped."""
+    said: list[str] = []
+    house = living(said, None, None)
+
+    assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == lifespan(house.app)
+    assert ["0 begins", "1 begins", "1 ends", "0 ends"] == said
+
+
+@pytest.mark.parametrize(
+    ("fault", "told", "logged"),
+    [
+        (StoreError("the store is gone"), "dragoman: the store is gone", []),
+        (ValueError("sesame"), "dragoman: the gateway cannot start", ["builtins.ValueError"]),
+    ],
+)
+def test_a_gateway_that_cannot_start_says_why(fault: Exception, told: str, logged: list[str]) -> None:
+    """What fails at the start is named; of a fault of ours only the log says more; and what had begun is ended."""
+    said: list[str] = []
+    messages: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        messages.append(message)
+
+    house = living(said, None, fault)
+    asyncio.run(house.app({"type": "lifespan"}, receive, send))
+
+    assert [{"type": "lifespan.startup.failed", "message": told}] == messages
+    assert logged == [fields["error"] for fields in house.log.failures]
+    assert "sesame" not in house.log.text
+    assert ["0 begins", "0 ends"] == said
 
 
 def test_a_websocket_is_not_served(house: House) -> None:
@@ -165,8 +238,12 @@ def test_what_the_framework_cannot_read_is_a_fault_of_ours(house: House, mount: 
     assert "canary" not in house.log.text
 
 
-def test_an_answer_that_broke_off_is_not_answered_again(house: House) -> None:
-    """When the connection breaks under the answer of a mount, nothing more is sent, and the event is written."""
+@confirms("ADR-0015.R1", "ADR-0015.R3")
+@pytest.mark.parametrize(
+    ("fault", "logged"), [(ConnectionResetError("canary"), []), (RuntimeError("canary"), ["builtins.RuntimeError"])]
+)
+def test_an_answer_that_broke_off_is_not_answered_again(house: House, fault: Exception, logged: list[str]) -> None:
+    """When an answer breaks off nothing more is sent, and the event is written; a fault of ours is logged, too."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
@@ -174,13 +251,55 @@ def test_an_answer_that_broke_off_is_not_answered_again(house: House) -> None:
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
-        raise ConnectionResetError
+        raise fault
 
     scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [], "query_string": b""}
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(type(fault)):
         asyncio.run(house.app(scope, receive, send))
 
     assert ([200], 200) == ([message["status"] for message in sent], house.log.event["status"])
+    assert logged == [failure["error"] for failure in house.log.failures]
+    assert [house.log.event["request_id"]] * len(logged) == [failure["request_id"] for failure in house.log.failures]
+    assert "canary" not in house.log.text
+
+
+def test_a_fault_outside_of_requests_is_logged_without_its_text(house: House) -> None:
+    """What goes wrong in the server has no request, and its text is not told either."""
+    house.app.report(RuntimeError("canary"))
+
+    assert [{"error": "builtins.RuntimeError", "places": []}] == house.log.failures
+
+
+@confirms("ADR-0034.R9")
+@pytest.mark.parametrize(
+    ("path", "mount"), [("//v1/models", "/"), ("/ibex//v1/chat/completions", "/ibex"), ("//", "/")]
+)
+def test_no_slash_of_a_path_is_dropped(house: House, path: str, mount: str) -> None:
+    """A path with more slashes than one of ours at its start is another path."""
+    answer = get(house.app, path)
+
+    assert (404, "unknown_url", mount) == (answer.status, house.log.event["refusal"], house.log.event["mount"])
+
+
+@confirms("ADR-0006.R2")
+@pytest.mark.parametrize(("path", "mount", "document"), [("/ibex/x", "/ibex", DIALECT), ("/x", "/", CANONICAL)])
+def test_what_the_server_refuses_has_the_shape_of_its_mount(
+    house: House, path: str, mount: str, document: dict[str, Any]
+) -> None:
+    """Where the path is known, the mount that claims it answers; the event holds what is known of the head."""
+    head = {"headers": [(b"x-request-id", REQUEST_ID.encode())], "method": "GET", "path": path}
+
+    presented = house.app.refuse(Kind.INVALID_HOST, head)
+
+    assert example(document, "invalid_host") == json.loads(presented.body or b"")
+    assert ("close", REQUEST_ID) == tuple(dict(presented.headers)[name] for name in ("connection", "x-request-id"))
+    event = house.log.event
+    assert ("GET", mount, REQUEST_ID, 400) == (
+        event["method"],
+        event["mount"],
+        event["caller_request_id"],
+        event["status"],
+    )
 
 
 PREFIXED = effective("client")
@@ -210,6 +329,6 @@ def test_ids_of_other_mounts_have_no_prefix() -> None:
 @confirms("ADR-0020.R2")
 def test_malformed_http_has_the_prefix_too() -> None:
     """What is no HTTP is answered in the shape of the first mount, with an id of its form."""
-    presented = build_house({"/first": PREFIXED}).app.refuse_malformed()
+    presented = build_house({"/first": PREFIXED}).app.refuse(Kind.MALFORMED_HTTP, {"headers": []})
 
     assert f"req_{REQUEST_ID}" == dict(presented.headers)["x-request-id"]

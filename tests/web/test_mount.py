@@ -156,6 +156,7 @@ def test_a_reply_without_a_success_in_the_contract_is_a_fault_of_ours() -> None:
     for route in operations(document):
         if route.name == "chat":
             del route.operation["x-phase"], route.operation["responses"]["501"]
+            route.operation["responses"]["503"] = {"$ref": "#/components/responses/IdentityUnavailable"}
     house = serving(handler, name="chat", document=document)
 
     reply = post(house.app, VALID)

@@ -6,11 +6,16 @@ Laws of this file:
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from dragoman.contract import Operation
 from dragoman.errors import Kind, Refusal
+from dragoman.gate.limits import Limits
 from dragoman.model import Agent, Principal
-from dragoman.ports import Identity
+from dragoman.ports import Identity, IdentityUnavailableError
+
+_RETRY_AFTER: Final = 1
+"""Seconds: whether the identity can be asked again is known after one second (ADR-0031)."""
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
@@ -25,14 +30,36 @@ def bearer_token(headers: Mapping[str, str]) -> str:
     return token
 
 
-async def authenticate(identity: Identity, operation: Operation, headers: Mapping[str, str]) -> Principal | None:
-    """Return who is calling, or None where the operation asks nobody."""
+async def log_in(
+    identity: Identity, limits: Limits, operation: Operation, *, headers: Mapping[str, str], address: str
+) -> Principal | None:
+    """Return who is calling, or None where the operation asks nobody; a wrong credential counts for its *address*."""
     if operation.scopes is None:
         return None
-    principal = await identity.principal(bearer_token(headers))
+    await limits.admit_login(operation, address)
+    try:
+        principal = await _authenticate(identity, headers)
+    except Refusal as refusal:
+        if refusal.kind is Kind.INVALID_CREDENTIAL:
+            await limits.note_failed_login(operation, address)
+        raise
+    await limits.admit_login(operation, address)  # again: others may have failed while the identity was asked
+    return principal
+
+
+async def _authenticate(identity: Identity, headers: Mapping[str, str]) -> Principal:
+    token = bearer_token(headers)
+    try:
+        principal = await identity.principal(token)
+    except IdentityUnavailableError:
+        raise _unavailable() from None
     if principal is None:
         raise Refusal(Kind.INVALID_CREDENTIAL)
     return principal
+
+
+def _unavailable() -> Refusal:
+    return Refusal(Kind.IDENTITY_UNAVAILABLE, retry_after=_RETRY_AFTER)
 
 
 def require_scopes(operation: Operation, principal: Principal | None) -> None:
@@ -68,7 +95,10 @@ async def choose_agent(
 async def _own_agent(identity: Identity, principal: Principal | None, named: str) -> Agent | None:
     if principal is None:
         return None
-    agent = await identity.agent(principal.organization, named)
+    try:
+        agent = await identity.agent(principal.organization, named)
+    except IdentityUnavailableError:
+        raise _unavailable() from None
     if agent is None:
         raise Refusal(Kind.AGENT_NOT_ALLOWED)
     return agent

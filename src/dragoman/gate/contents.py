@@ -24,6 +24,17 @@ _MEDIA_TYPE: Final = re.compile(
     rf"(?P<type>{_WORD}/{_WORD})(?P<parameters>(?:[ \t]*;[ \t]*{_WORD}={_VALUE})*)[ \t]*;?[ \t]*"
 )
 
+_NESTS: Final = 2**8 - 2
+"""How deep a document may nest: as deep as orjson writes one. The validators give up one level further down."""
+
+_NOUGHTS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+"""A table for `bytes.translate`: every digit becomes a nought."""
+
+_LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{19,}(?![0-9.eE])")
+"""An integer that may need more than 64 bits, in JSON without strings; digits of fractions and exponents are none."""
+
+_64_BITS: Final = range(-(2**63), 2**64)
+
 BODY_REFUSALS: Final = frozenset(
     {
         Kind.UNSUPPORTED_MEDIA_TYPE,
@@ -80,11 +91,38 @@ def _declared_length(headers: Mapping[str, str]) -> int:
 
 
 def parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON value, until the schema has been asked
-    """Return the JSON value in *content*."""
+    """Return the JSON value in *content*, which has one reading (ADR-0034.R6); of duplicate keys the last wins."""
     try:
-        return orjson.loads(content)
+        document = orjson.loads(content)
     except orjson.JSONDecodeError:
         raise Refusal(Kind.INVALID_JSON) from None
+    if _nests_too_deep(content, document) or _has_integer_beyond_64_bits(content):
+        raise Refusal(Kind.INVALID_JSON)
+    return document
+
+
+def _nests_too_deep(content: bytes, document: object) -> bool:
+    """Whether *document*, which was read from *content*, could not be written again."""
+    if content.count(b"[") + content.count(b"{") <= _NESTS:
+        return False
+    try:
+        orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def _has_integer_beyond_64_bits(content: bytes) -> bool:
+    """Whether an integer in *content*, which is JSON, would be read as a rounded float.
+
+    PERF: no reader of JSON here tells, so that the text is searched: for what shows such a number in every sixth byte,
+    then in every byte, and only then between the strings.
+    """
+    if b"000" not in content[::6].translate(_NOUGHTS) or b"0" * 19 not in content.translate(_NOUGHTS):
+        return False
+    unescaped = content.replace(rb"\\", b"").replace(rb"\"", b"")
+    between_strings = b" ".join(unescaped.split(b'"')[::2])
+    return any(int(found[:21]) not in _64_BITS for found in _LONG_INTEGER.findall(between_strings))
 
 
 def check_document(body: Body, document: object) -> None:

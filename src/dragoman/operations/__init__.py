@@ -15,7 +15,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "model": Handler(answer=models.retrieve_model, refusals=frozenset({Kind.MODEL_NOT_FOUND})),
     "health": Handler(answer=service.healthy),
     "live": Handler(answer=service.healthy),
-    "ready": Handler(answer=service.healthy),
+    "ready": Handler(answer=service.ready, refusals=frozenset({Kind.NOT_READY})),
     "docs": Handler(answer=service.docs),
     "docs_asset": Handler(answer=service.docs_asset),
     "contract": Handler(answer=service.published_contract),

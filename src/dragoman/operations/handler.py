@@ -50,13 +50,14 @@ class Services:
     """What the answers of one mount are made from.
 
     *published* is the mount's contract, rendered; *pages* holds the files of the docs page by name; *uptime* gives the
-    seconds since the gateway started.
+    seconds since the gateway started, and *ready* whether it takes new requests.
     """
 
     catalogue: Catalogue
     published: bytes
     pages: Mapping[str, Rendered]
     uptime: Callable[[], float]
+    ready: Callable[[], bool]
 
 
 Answering = Callable[[Admitted, Services], Awaitable[Reply]]

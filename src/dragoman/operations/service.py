@@ -2,10 +2,14 @@
 
 from typing import Final
 
+from dragoman.errors import Kind, Refusal
 from dragoman.operations.handler import Admitted, Made, Rendered, Reply, Services
 
 PROVIDER: Final = "openai-compatible"
 """All that a caller may know of who is behind the gateway."""
+
+RETRY_AFTER: Final = 1
+"""Seconds: another instance, or the next one, can be asked at once; a balancer asks once a second."""
 
 INDEX: Final = "index.html"
 """The page itself among the files of the docs page."""
@@ -21,6 +25,13 @@ async def healthy(admitted: Admitted, services: Services) -> Reply:
             "model": admitted.operation.traits.default_model,
         }
     )
+
+
+async def ready(admitted: Admitted, services: Services) -> Reply:
+    """Return that the gateway is well, as long as it takes new requests."""
+    if not services.ready():
+        raise Refusal(Kind.NOT_READY, retry_after=RETRY_AFTER)
+    return await healthy(admitted, services)
 
 
 async def docs(_: Admitted, services: Services) -> Reply:

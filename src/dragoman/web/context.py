@@ -13,7 +13,8 @@ from typing import Any, Final
 import attrs
 
 from dragoman.errors import Kind, Refusal
-from dragoman.model import RequestEvent, valid_request_id
+from dragoman.gate.limits import caller_address
+from dragoman.model import Quota, RequestEvent, valid_request_id
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,13 +42,21 @@ class Sources:
 
 @attrs.define(kw_only=True)
 class RequestContext:
-    """What is known of a request outside its operation."""
+    """What is known of a request outside its operation.
+
+    *address* is whose limits count, *met* the limits that were met. *closing* says that the connection ends with the
+    answer, *endings* what is called when it has ended.
+    """
 
     sources: Sources
     started: float
     event: RequestEvent
     receive: Receive
     body_pending: bool
+    address: str
+    closing: bool = False
+    met: list[Quota] = attrs.field(factory=list)
+    endings: list[Callable[[], None]] = attrs.field(factory=list)
 
     @property
     def request_id(self) -> str:
@@ -63,7 +72,8 @@ class RequestContext:
 
         Raises:
             Refusal: `body_too_large` as soon as there are more than *limit* bytes; `invalid_json` when the caller
-                left before the end: half a document is none, and nobody reads the answer.
+                left before the end: half a document is none, and nobody reads the answer; and what the server raises
+                of a body that did not end: `request_timeout`, `malformed_http`, `headers_too_large`.
         """
         chunks: list[bytes] = []
         size = 0
@@ -81,9 +91,11 @@ class RequestContext:
                 return b"".join(chunks)
 
 
-def open_context(sources: Sources, scope: Scope, receive: Receive) -> RequestContext:
-    """Return the context of a request that has just arrived."""
+def open_context(sources: Sources, scope: Scope, receive: Receive, *, trusted_hops: int = 0) -> RequestContext:
+    """Return the context of a request that has just arrived, over *trusted_hops* proxies."""
     sent_id, traceparent, has_body = _look_at(scope["headers"])
+    peer = (scope.get("client") or ("local",))[0]
+    forwarded = _forwarded_for(scope["headers"]) if trusted_hops else ()
     trace = _TRACEPARENT.fullmatch(traceparent)
     event = RequestEvent(
         request_id=sources.request_id(),
@@ -96,7 +108,14 @@ def open_context(sources: Sources, scope: Scope, receive: Receive) -> RequestCon
         event=event,
         receive=receive,
         body_pending=has_body,
+        address=caller_address(peer, forwarded, trusted_hops),
     )
+
+
+def _forwarded_for(headers: list[tuple[bytes, bytes]]) -> list[str]:
+    """Return the entries of `X-Forwarded-For`, over all the fields of that name, the one of the nearest proxy last."""
+    fields = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    return ",".join(fields).split(",") if fields else []
 
 
 def _look_at(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bool]:

@@ -8,11 +8,11 @@ from dragoman.model import RequestEvent
 _OURS: Final = ("dragoman", "treaty")
 
 
-def failure_fields(error: BaseException, event: RequestEvent) -> dict[str, object]:
+def failure_fields(error: BaseException, event: RequestEvent | None) -> dict[str, object]:
     """Return the fields of the log line for *error*: the ids of its request, its type, and where it passed through."""
+    ids = {} if event is None else {"request_id": event.request_id, "trace_id": event.trace_id}
     return {
-        "request_id": event.request_id,
-        "trace_id": event.trace_id,
+        **ids,
         "error": f"{type(error).__module__}.{type(error).__qualname__}",
         "places": list(_places(error.__traceback__)),
     }

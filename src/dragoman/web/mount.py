@@ -47,7 +47,7 @@ class Mount:
     def __init__(self, contract: Contract, routes: Sequence[Route], pipeline: Pipeline, log: EventLog) -> None:
         """Take the *contract*, its *routes* bound to handlers, and the *pipeline* that answers them."""
         self._contract = contract
-        self.id_prefix = contract.id_prefix
+        self.id_prefix = contract.traits.id_prefix
         self._pipeline = pipeline
         self._log = log
         self.app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
@@ -85,11 +85,20 @@ class Mount:
                 _send(resp, self._refused(Refusal(Kind.UNKNOWN_URL), context))
                 return
             event.route, event.operation, event.phase = operation.path, operation.name, operation.phase
-            call = Call(path=fields, query=_query(req), headers=req.headers_lower, event=event, read=context.read)
+            call = Call(
+                path=fields,
+                query=_query(req),
+                headers=req.headers_lower,
+                address=context.address,
+                event=event,
+                met=context.met,
+                read=context.read,
+                on_end=context.endings.append,
+            )
             try:
                 reply = await self._pipeline.answer(route, call)
             except Refusal as refusal:
-                answer = operation.refusals[refusal.kind]
+                answer = operation.refusals.get(refusal.kind) or self._contract.anywhere[refusal.kind]
                 _send(resp, present_refusal(refusal, answer, context, allow=path.allowed))
             else:
                 _send(resp, _present_reply(operation, reply, context, path.allowed))
@@ -129,6 +138,14 @@ class Mount:
         """Log a fault of ours, and return the answer to it: the contract's 500, with nothing of the fault in it."""
         self._log.failure(failure_fields(error, context.event))
         return self.refuse(Kind.INTERNAL_ERROR, context)
+
+    async def admit(self, context: RequestContext) -> Presented | None:
+        """Return the refusal of a request whose address has used up its limit (ADR-0032.R3), or None."""
+        try:
+            await self._pipeline.limits.admit_address(self._contract.traits, context.address, context.met)
+        except Refusal as refusal:
+            return self._refused(refusal, context)
+        return None
 
     def refuse(self, kind: Kind, context: RequestContext) -> Presented:
         """Return the answer to a refusal outside any operation, in the shape of this mount."""

@@ -1,11 +1,11 @@
 """How an answer leaves: the contract's status, headers and body, filled for one request.
 
 Laws of this file:
-- A header is sent because the contract states it, with its constant or from one of `_SOURCES`; there is no other way.
-- A new header with a constant value is one line of the contract. A new computed one is one entry of `_SOURCES` as well.
+- A header is sent because the contract states it, with its constant or from one of `_values`; there is no other way.
+- A new header with a constant value is one line of the contract. A new computed one is one entry of `_values` as well.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +14,8 @@ import orjson
 
 from dragoman.contract import Answer
 from dragoman.errors import Refusal
+from dragoman.gate.limits import tightest
+from dragoman.model import SECOND, Quota
 from dragoman.web.context import RequestContext
 
 JSON: Final = "application/json"
@@ -29,30 +31,64 @@ class Presented:
     media_type: str = JSON
 
 
-@attrs.frozen(kw_only=True)
-class _Subject:
-    """What a header may be computed from."""
+def _values(
+    context: RequestContext, quota: Quota | None, allow: Sequence[str], retry_after: int | None
+) -> dict[str, str]:
+    """Return what headers are filled from, by the name of the source; what is not there now has no entry."""
+    values = {
+        "request_id": context.request_id,
+        "trace_id": context.event.trace_id,
+        "response_time": f"{context.elapsed_ms():.3f}",
+        "allow": ", ".join(allow),
+    }
+    if context.body_pending or context.closing:
+        # ADR-0010.R4: what was not read must not be taken for the next request.
+        values["connection"] = "close"
+    if retry_after is not None:
+        values["retry_after"] = str(retry_after)
+    if quota is not None:
+        values["ratelimit_limit"] = str(quota.rate.burst)
+        values["ratelimit_remaining"] = str(quota.remaining)
+        values["ratelimit_reset"] = duration(quota.reset)
+        values["ratelimit"] = _ratelimit(quota)
+        values["ratelimit_policy"] = _policy(quota)
+    return values
 
-    context: RequestContext
-    allow: Sequence[str]
+
+def _ratelimit(quota: Quota) -> str:
+    return f'"{quota.scope}";r={quota.remaining};t={-(-quota.reset // SECOND)}'
 
 
-_SOURCES: Final[Mapping[str, Callable[[_Subject], str | None]]] = {
-    "request_id": lambda subject: subject.context.request_id,
-    "trace_id": lambda subject: subject.context.event.trace_id,
-    "response_time": lambda subject: f"{subject.context.elapsed_ms():.3f}",
-    "allow": lambda subject: ", ".join(subject.allow),
-    # ADR-0010.R4: what was not read must not be taken for the next request.
-    "connection": lambda subject: "close" if subject.context.body_pending else None,
-}
+def _policy(quota: Quota) -> str:
+    """Return the bucket as a window: so many requests at once, and so many seconds until it is full again."""
+    window = -(-quota.rate.burst * quota.rate.period // (quota.rate.count * SECOND))
+    return f'"{quota.scope}";q={quota.rate.burst};w={window}'
 
 
-def present(answer: Answer, context: RequestContext, *, body: bytes | None, allow: Sequence[str] = ()) -> Presented:
-    """Return *answer* with its headers filled; *allow* lists the methods of the path."""
-    subject = _Subject(context=context, allow=allow)
+def duration(nanoseconds: int) -> str:
+    """Return a duration as OpenAI writes it in `x-ratelimit-reset-requests`, rounded up to milliseconds: 12ms, 6m0s."""
+    milliseconds = -(-nanoseconds // 1_000_000)
+    if milliseconds < 1000:  # noqa: PLR2004 - a second has 1000 milliseconds
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
+    return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{seconds}s"
+
+
+def present(
+    answer: Answer,
+    context: RequestContext,
+    *,
+    body: bytes | None,
+    allow: Sequence[str] = (),
+    retry_after: int | None = None,
+) -> Presented:
+    """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds."""
+    values = _values(context, tightest(context.met), allow, retry_after)
     headers = []
     for rule in answer.headers:
-        value = rule.constant if rule.source is None else _SOURCES[rule.source](subject)
+        value = rule.constant if rule.source is None else values.get(rule.source)
         if value is not None:
             headers.append((rule.name, value))
     return Presented(status=answer.status, headers=headers, body=body)
@@ -69,7 +105,7 @@ def present_refusal(
         "now": timestamp(context.sources.now()),
     }
     body = None if answer.body is None else orjson.dumps(answer.body.fill(arguments))
-    return present(answer, context, body=body, allow=allow)
+    return present(answer, context, body=body, allow=allow, retry_after=refusal.arguments.get("retry_after"))
 
 
 def timestamp(moment: datetime) -> str:
