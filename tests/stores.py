@@ -1,0 +1,104 @@
+"""Stores for tests: opened as the program opens them, and written by another hand.
+
+Laws of this file:
+- Every store is a file of its own; what is done to it by `by_hand` is what no command of ours does.
+"""
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from uuid_utils.compat import uuid7
+
+from dragoman.adapters.directory import NO_SEED, build_directory
+from dragoman.adapters.store import open_store, read_store
+from dragoman.model import IssuedKey, Organization
+from dragoman.ports import Administration
+
+T = TypeVar("T")
+
+SCOPES: Final = frozenset({"chat", "models"})
+
+
+def opened(
+    path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> AbstractAsyncContextManager[Administration]:
+    """Open the store at *path* for the length of a block."""
+    return open_store(path, now=now, new_id=lambda: str(uuid7()), random=secrets.token_bytes)
+
+
+def administer(path: Path, work: Callable[[Administration], Awaitable[T]]) -> T:
+    """Return what *work* makes of the store at *path*, opened for it alone."""
+
+    async def done() -> T:
+        async with opened(path) as administration:
+            return await work(administration)
+
+    return asyncio.run(done())
+
+
+def furnish(path: Path) -> IssuedKey:
+    """Make a store with the organisation `acme`, its agent `main` and the alias `general`, and return its one key."""
+
+    async def work(administration: Administration) -> IssuedKey:
+        await administration.create_organization("acme")
+        await administration.create_agent("acme", "main")
+        await administration.create_alias("general", display_name="General", description="", category="llm")
+        return await administration.create_key("acme", scopes=SCOPES)
+
+    return administer(path, work)
+
+
+def passes(path: Path, *tokens: str) -> list[bool]:
+    """Return whether a gateway that starts now would let each of *tokens* pass."""
+
+    async def looked() -> list[bool]:
+        directory = build_directory(NO_SEED, now=lambda: datetime.now(UTC), stored=await read_store(path))
+        return [await directory.principal(token) is not None for token in tokens]
+
+    return asyncio.run(looked())
+
+
+@contextmanager
+def by_hand(path: Path) -> Iterator[sqlite3.Connection]:
+    """Change the store at *path* with other means than ours, and commit at the end of the block."""
+    connection = sqlite3.connect(path, timeout=20)
+    try:
+        yield connection
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def spoil(path: Path, statement: str, *values: Any) -> None:  # noqa: ANN401 - what SQLite takes
+    """Run one *statement* by hand, and raise the revision, so that whoever follows the store looks at it."""
+    with by_hand(path) as connection:
+        connection.execute(statement, values)
+        connection.execute("UPDATE revision SET number = number + 1")
+
+
+def rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Return what *statement* selects."""
+    with by_hand(path) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def is_sound(path: Path) -> bool:
+    """Whether SQLite finds nothing wrong with the file."""
+    return [("ok",)] == rows(path, "PRAGMA integrity_check")
+
+
+def bytes_of(path: Path) -> bytes:
+    """Return every byte that the store at *path* has on the disk, but for its pepper."""
+    files = [one for one in path.parent.iterdir() if one.name.startswith(path.name) and one.suffix != ".pepper"]
+    return b"".join(one.read_bytes() for one in files)
+
+
+def organization_of(path: Path, name: str = "acme") -> str:
+    """Return the id of the organisation that is *name*d."""
+    return administer(path, lambda administration: administration.entry(Organization, name)).noun.id
