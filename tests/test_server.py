@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.server import RECEIVE_BUFFER, listen, raw_response
+from dragoman.server import KERNEL_BUFFER, listen, raw_response
 from dragoman.web.presentation import Presented
 from fakes import effective, example
 from process import LOOPBACK, PATIENCE, Answer, Served, read_answer, served
@@ -226,12 +226,13 @@ def test_a_presented_answer_is_written_as_http() -> None:
 
 
 def test_a_listener_takes_a_free_port_and_bounds_its_buffer() -> None:
-    """Port 0 takes a free port, and the kernel keeps no more than twice the buffer of unread bytes."""
+    """Port 0 takes a free port, and the kernel keeps no more than twice the buffer, in each direction."""
     with listen(LOOPBACK, 0) as listener, socket.socket() as plain:
-        bounded, usual = (one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in (listener, plain))
+        for direction in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            bounded, usual = (one.getsockopt(socket.SOL_SOCKET, direction) for one in (listener, plain))
+            assert usual != bounded <= 2 * KERNEL_BUFFER
 
         assert listener.getsockname()[1] > 0
-        assert usual != bounded <= 2 * RECEIVE_BUFFER
 
 
 def test_an_address_that_is_taken_is_an_error() -> None:
