@@ -1,22 +1,16 @@
 """The gateways that the suite judges: one in this process, and the same served by a process of its own."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
 from gateway_conformance.engine import Run, judge
-from gateway_conformance.exchange import InProcess, OverSocket, in_process, over_socket
-from gateway_conformance.probes import Seen, provoke
-from gateway_conformance.target import Target, connect
+from gateway_conformance.probes import Outcome, provoke
+from gateway_conformance.target import Target
 
-from gateways import CALLERS, DIALECTS, build, real_parts
-
-HERE: Final = Path(__file__).parent
+import courts
+from courts import Court
+from gateways import DIALECTS
 
 OVER_SOCKETS: Final = ("/", "/ibex")
 """The mounts that are judged over a socket as well, where nobody asks for all of them: they share one server."""
@@ -36,58 +30,39 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("target", targets, ids=names, indirect=True, scope="session")
 
 
-@contextmanager
-def serving(*mounts: str, log: Path) -> Iterator[OverSocket]:
-    """Serve the dialects at *mounts* in a process of their own."""
-    with log.open("wb") as stderr:
-        command = [sys.executable, str(HERE / "gateways.py"), *mounts]
-        # It finds what this process finds, and no variable of this machine reaches it.
-        paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=paths)
-        assert process.stdout is not None
-        try:
-            port = process.stdout.readline().strip().decode()
-            assert port, f"the gateway did not start: {log.read_text()}"
-            with over_socket(f"http://127.0.0.1:{port}") as line:
-                yield line
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
-            process.stdout.close()
-
-
 @pytest.fixture(scope="session")
-def inside() -> Iterator[InProcess]:
+def inside() -> Iterator[Court]:
     """The real gateway in this process."""
-    with in_process(build(real_parts())) as line:
-        yield line
+    with courts.inside() as court:
+        yield court
 
 
 @pytest.fixture(scope="session")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OverSocket]:
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
     """The real gateway behind a socket."""
-    with serving(*DIALECTS, log=tmp_path_factory.mktemp("outside") / "log") as line:
-        yield line
+    with courts.outside(tmp_path_factory.mktemp("outside")) as court:
+        yield court
 
 
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A real gateway behind a socket that has one mount, and that not at the root."""
-    with serving("/ibex", log=tmp_path_factory.mktemp("alone") / "log") as line:
-        yield connect(line, mount="/ibex", callers=CALLERS, outermost=True)
+    with courts.outside(tmp_path_factory.mktemp("alone"), {"/ibex": "ibex"}) as court:
+        yield court.target("/ibex")
 
 
 @pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest) -> Target:
     """Each served mount, in process and over a socket."""
     mount, where = request.param
-    return connect(request.getfixturevalue(where), mount=mount, callers=CALLERS, outermost=mount == "/")
+    court: Court = request.getfixturevalue(where)
+    return court.target(mount)
 
 
 @pytest.fixture(scope="session")
-def root(inside: InProcess) -> Target:
+def root(inside: Court) -> Target:
     """The canonical contract in this process."""
-    return connect(inside, mount="/", callers=CALLERS, outermost=True)
+    return inside.target("/")
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +72,6 @@ def run(target: Target) -> Run:
 
 
 @pytest.fixture(scope="session")
-def provoked(target: Target) -> list[Seen]:
-    """What the probes saw of the target."""
+def provoked(target: Target) -> list[Outcome]:
+    """What the probes saw of the target, and what they could not."""
     return list(provoke(target))

@@ -5,18 +5,41 @@ from collections.abc import Callable
 import attrs
 import pytest
 from gateway_conformance.answers import require_bytes
-from gateway_conformance.checks import CHECKS, Check, callers, chat, documents, headers, order
+from gateway_conformance.checks import (
+    CHECKS,
+    Check,
+    callers,
+    chat,
+    documents,
+    events,
+    headers,
+    limits,
+    methods,
+    order,
+)
+from gateway_conformance.checks.identities import a_confirmed_identity_ends_within_a_minute
 from gateway_conformance.engine import judge
-from gateway_conformance.exchange import Asgi, Request, Response, in_process
+from gateway_conformance.exchange import Asgi
 from gateway_conformance.rules import RuleBroken, confirmed_by, confirms
-from gateway_conformance.target import Target, connect
+from gateway_conformance.target import Target
 
-from broken import answers, contracts, identities, orders
-from broken.slips import SLIPS
-from gateways import CALLERS, Parts, real_parts
+import courts
+from broken import answers, contracts, identities, logs, orders
+from broken.limits import failed_logins_unlimited, forwarded_for_trusted, limits_told_of_nothing, never_biting
+from broken.slips import SLIPS, Slip
+from broken.wires import WIRE_SLIPS, Between, in_own_words, standing_before
+from courts import Court
+from gateways import Parts
 
-JUDGED = {"/": "dragoman", "/ibex": "ibex"}
-"""What the broken gateways serve: defects are made in these documents."""
+
+def judged(dialect: str) -> dict[str, str]:
+    """Return what the broken gateways serve: a defect is made in the first document, and seen beside a second."""
+    return {"/": dialect, "/ibex": "ibex"}
+
+
+def uses_spares(check: Check) -> bool:
+    """Whether *check* uses more than one gateway; one that did in secret would not be judged, and its test fail."""
+    return check.__module__.rsplit(".", 1)[-1] in {"limits", "room", "identities"}
 
 
 def generated(target: Target) -> None:
@@ -32,53 +55,125 @@ def generated(target: Target) -> None:
 
 @attrs.frozen
 class Defect:
-    """A broken gateway, the check that must fail it, and the rule that the failure must name."""
+    """A broken gateway of a *family*, the check that must fail it, and the rule that the failure must name."""
 
+    family: str
     build: Callable[[Parts], Asgi]
     check: Check
     rule: str
+    dialect: str = "dragoman"
 
 
 DEFECTS = [
-    Defect(identities.any_token, callers.only_the_exact_token_passes, "ADR-0009.R2"),
-    Defect(identities.any_prefix, callers.only_the_exact_token_passes, "ADR-0009.R2"),
-    Defect(identities.foreign_agent, callers.another_agent_is_refused_whether_it_exists_or_not, "ADR-0009.R5"),
-    Defect(identities.every_scope, callers.a_key_without_the_scope_is_refused, "ADR-0009.R3"),
-    Defect(contracts.validation_off, generated, "ADR-0007.R1"),
-    Defect(contracts.off_by_one, generated, "ADR-0007.R1"),
-    Defect(contracts.off_by_one, chat.a_model_name_has_1_to_256_characters, "ADR-0013.R4"),
-    Defect(contracts.other_phase, documents.the_document_shows_the_live_phase, "ADR-0003.R1"),
-    Defect(orders.content_before_credential, order.credential_before_everything_else, "ADR-0008.R2"),
-    Defect(orders.content_before_scope, order.scope_before_organization_before_agent_before_content, "ADR-0008.R4"),
-    Defect(orders.body_before_credential, order.credential_before_the_body_arrives, "ADR-0008.R2"),
-    Defect(orders.body_before_credential, order.credential_before_everything_else, "ADR-0008.R2"),
-    Defect(answers.always_501, generated, "ADR-0007.R1"),
-    Defect(answers.wrong_envelope, generated, "ADR-0004.R4"),
-    Defect(answers.missing_header, headers.every_answer_is_traceable, "ADR-0013.R1"),
-    Defect(answers.retried, chat.a_valid_request_ends_phase_one, "ADR-0014.R1"),
+    Defect("any token", identities.any_token, callers.only_the_exact_token_passes, "ADR-0009.R2"),
+    Defect("any token", identities.any_prefix, callers.only_the_exact_token_passes, "ADR-0009.R2"),
+    Defect("any token", identities.every_scope, callers.a_key_without_the_scope_is_refused, "ADR-0009.R3"),
+    Defect(
+        "foreign agent",
+        identities.foreign_agent,
+        callers.another_agent_is_refused_whether_it_exists_or_not,
+        "ADR-0009.R5",
+    ),
+    Defect("validation off", contracts.validation_off, generated, "ADR-0007.R1"),
+    Defect("validation off", answers.always_501, generated, "ADR-0007.R1"),
+    Defect("off by one", contracts.off_by_one, generated, "ADR-0007.R1"),
+    Defect("off by one", contracts.off_by_one, chat.a_model_name_has_1_to_256_characters, "ADR-0013.R4"),
+    Defect("other phase", contracts.other_phase, documents.the_document_shows_the_live_phase, "ADR-0003.R1"),
+    Defect("checks swapped", orders.content_before_credential, order.credential_before_everything_else, "ADR-0008.R2"),
+    Defect(
+        "checks swapped",
+        orders.content_before_scope,
+        order.scope_before_organization_before_agent_before_content,
+        "ADR-0008.R4",
+    ),
+    Defect(
+        "body before credential", orders.body_before_credential, order.credential_before_the_body_arrives, "ADR-0008.R2"
+    ),
+    Defect(
+        "body before credential", orders.body_before_credential, order.credential_before_everything_else, "ADR-0008.R2"
+    ),
+    Defect("wrong envelope", answers.wrong_envelope, generated, "ADR-0004.R4"),
+    Defect("missing header", answers.missing_header, headers.every_answer_is_traceable, "ADR-0013.R1"),
+    Defect("501 retried", answers.retried, chat.a_valid_request_ends_phase_one, "ADR-0014.R1"),
+    Defect("limits that never bite", never_biting, limits.an_address_gets_what_is_stated_and_no_more, "ADR-0032.R1"),
+    Defect("limits that never bite", never_biting, limits.a_key_gets_what_is_stated_and_no_more, "ADR-0032.R1"),
+    Defect("limits that never bite", never_biting, limits.states_are_answered_in_their_place, "ADR-0032.R3"),
+    Defect("failed logins unlimited", failed_logins_unlimited, limits.failed_logins_end_at_their_number, "ADR-0032.R5"),
+    Defect(
+        "failed logins unlimited",
+        failed_logins_unlimited,
+        limits.failed_logins_end_at_their_number,
+        "ADR-0032.R5",
+        dialect="fased",
+    ),
+    Defect(
+        "X-Forwarded-For trusted", forwarded_for_trusted, limits.no_header_changes_whose_limit_counts, "ADR-0032.R4"
+    ),
+    Defect(
+        "stale identity for ever",
+        identities.stale_for_ever,
+        a_confirmed_identity_ends_within_a_minute,
+        "ADR-0031.R2",
+    ),
+    Defect("content in the log", logs.content_logged, events.no_content_is_logged, "ADR-0015.R3"),
+    Defect("key in the log", logs.key_logged, events.no_credential_is_logged, "ADR-0015.R3"),
+    Defect("undocumented status", answers.undocumented_status, headers.every_status_is_documented, "ADR-0001.R1"),
+    Defect("foreign Allow", answers.foreign_allow, methods.allow_names_the_methods_of_its_own_path, "ADR-0011.R3"),
+    Defect("foreign Allow", answers.foreign_allow, methods.options_names_the_methods_to_anybody, "ADR-0011.R2"),
 ]
+
+FAMILIES = {
+    "any token",
+    "foreign agent",
+    "validation off",
+    "off by one",
+    "other phase",
+    "checks swapped",
+    "body before credential",
+    "wrong envelope",
+    "missing header",
+    "501 retried",
+    "limits that never bite",
+    "failed logins unlimited",
+    "X-Forwarded-For trusted",
+    "stale identity for ever",
+    "content in the log",
+    "key in the log",
+    "undocumented status",
+    "foreign Allow",
+}
+"""What goes wrong with gateways, each of which is made here at least once."""
+
+
+@confirms("ADR-0016.R5")
+def test_every_family_of_broken_gateways_is_made() -> None:
+    """Each family has a defect, and each defect is of a family."""
+    assert 18 == len(FAMILIES)
+    assert {defect.family for defect in DEFECTS} == FAMILIES
 
 
 @pytest.fixture(scope="module")
-def passed(root: Target) -> Callable[[Check], None]:
-    """A function that lets the real gateway pass a check, once."""
-    done: set[str] = set()
+def passed(inside: Court) -> Callable[[Defect], None]:
+    """A function that lets the real gateway pass a check, once in each dialect."""
+    done: set[tuple[str, str]] = set()
 
-    def run_once(check: Check) -> None:
-        if check.__name__ not in done:
-            check(root)
-            done.add(check.__name__)
+    def run_once(defect: Defect) -> None:
+        asked = (defect.dialect, defect.check.__name__)
+        if asked not in done:
+            mount = next(mount for mount, dialect in inside.mounts.items() if dialect == defect.dialect)
+            defect.check(inside.target(mount))
+            done.add(asked)
 
     return run_once
 
 
 @confirms("ADR-0016.R5")
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: f"{defect.build.__name__}-{defect.check.__name__}")
-def test_a_defect_is_found_and_named(defect: Defect, passed: Callable[[Check], None]) -> None:
+def test_a_defect_is_found_and_named(defect: Defect, passed: Callable[[Defect], None]) -> None:
     """The real gateway passes the check, the broken one does not, and the failure names the rule it breaks."""
-    passed(defect.check)
-    with in_process(defect.build(real_parts(JUDGED))) as line:
-        target = connect(line, mount="/", callers=CALLERS, outermost=True)
+    passed(defect)
+    with courts.inside(defect.build, judged(defect.dialect), spare=uses_spares(defect.check)) as court:
+        target = court.target("/")
         with pytest.raises(RuleBroken) as raised:
             defect.check(target)
 
@@ -87,52 +182,57 @@ def test_a_defect_is_found_and_named(defect: Defect, passed: Callable[[Check], N
     assert "curl " in str(raised.value)
 
 
-ONLY_OVER_A_SOCKET = {"the_answer_to_no_http_is_traceable_too"}
-"""Checks that ask no ASGI app; `test_no_http_is_judged_too` shows that they can fail."""
-
-
 @confirms("ADR-0016.R5")
 def test_every_check_has_a_slip() -> None:
-    """No check is without a gateway that it fails."""
-    assert {check.__name__ for check in CHECKS} == SLIPS.keys() | ONLY_OVER_A_SOCKET
+    """No check is without a gateway that it fails, in this process or behind a socket."""
+    names = [check.__name__ for check in CHECKS]
+
+    assert len(names) == len(set(names))
+    assert sorted(names) == sorted([*SLIPS, *WIRE_SLIPS])
+
+
+IN_PROCESS = [(check, SLIPS[check.__name__], "dragoman") for check in CHECKS if check.__name__ in SLIPS] + [
+    (limits.headers_tell_of_limits_that_were_met_only, limits_told_of_nothing, "tenant"),
+    (limits.headers_tell_of_limits_that_were_met_only, limits_told_of_nothing, "fased"),
+]
+"""The checks with their slips, and again in a dialect in which a check asks something else."""
 
 
 @confirms("ADR-0016.R5")
-@pytest.mark.parametrize("check", [one for one in CHECKS if one.__name__ in SLIPS], ids=lambda check: check.__name__)
-def test_every_check_can_fail(check: Check) -> None:
+@pytest.mark.parametrize(
+    ("check", "slip", "dialect"), IN_PROCESS, ids=[f"{check.__name__}-{dialect}" for check, _, dialect in IN_PROCESS]
+)
+def test_every_check_can_fail(check: Check, slip: Slip, dialect: str) -> None:
     """A gateway with the slip that the check is there for is failed by it, and the failure names one of its rules."""
-    with in_process(SLIPS[check.__name__](real_parts(JUDGED))) as line:
-        target = connect(line, mount="/", callers=CALLERS, outermost=True)
+    with courts.inside(slip, judged(dialect), spare=uses_spares(check)) as court:
+        target = court.target("/")
         with pytest.raises(RuleBroken) as raised:
             check(target)
 
     assert raised.value.rule in confirmed_by(check)
 
 
-@attrs.frozen
-class Wordy:
-    """A socket behind which a server answers malformed HTTP in its own words."""
+@confirms("ADR-0016.R5")
+@pytest.mark.parametrize(
+    "check", [one for one in CHECKS if one.__name__ in WIRE_SLIPS], ids=lambda check: check.__name__
+)
+def test_every_check_over_a_socket_can_fail(check: Check, outside: Court) -> None:
+    """What reads the bytes otherwise than the gateway does is failed, by one of the rules of the check."""
+    target = outside.target("/")
+    between = WIRE_SLIPS[check.__name__]
+    with standing_before(target.transport.origin, between) as line, pytest.raises(RuleBroken) as raised:
+        check(attrs.evolve(target, transport=line))
 
-    origin: str = "http://gateway.test"
-    app: None = None
-
-    def exchange(self, request: Request) -> Response:
-        """Answer nothing else."""
-        raise NotImplementedError(request)
-
-    def exchange_bytes(self, sent: bytes) -> Response:
-        """Answer as uvicorn does."""
-        assert sent
-        headers = (("content-type", "text/plain; charset=utf-8"), ("connection", "close"))
-        return Response(status=400, headers=headers, body=b"Invalid HTTP request received.")
+    assert raised.value.rule in confirmed_by(check)
 
 
 @confirms("ADR-0016.R5")
-def test_no_http_is_judged_too(root: Target) -> None:
+def test_a_servers_own_words_are_failed(outside: Court) -> None:
     """A server's own words for malformed HTTP are failed by the probe and by the check, each with its rule."""
-    wordy = attrs.evolve(root, transport=Wordy())
-
-    with pytest.raises(RuleBroken, match=r"\AADR-0004\.R4\n"):
-        require_bytes(wordy, b"NOT HTTP\r\n\r\n", "malformed_http")
-    with pytest.raises(RuleBroken, match=r"\AADR-0013\.R1\n"):
-        headers.the_answer_to_no_http_is_traceable_too(wordy)
+    target = outside.target("/")
+    with standing_before(target.transport.origin, Between(back=in_own_words)) as line:
+        wordy = attrs.evolve(target, transport=line)
+        with pytest.raises(RuleBroken, match=r"\AADR-0004\.R4\n"):
+            require_bytes(wordy, b"NOT HTTP\r\n\r\n", "malformed_http")
+        with pytest.raises(RuleBroken, match=r"\AADR-0013\.R1\n"):
+            headers.the_answer_to_no_http_is_traceable_too(wordy)

@@ -6,11 +6,12 @@ from typing import Any, Final
 import pytest
 from gateway_conformance.answers import require, require_success
 from gateway_conformance.calls import Fault, faults, request_with, valid_request
-from gateway_conformance.exchange import InProcess, Request
+from gateway_conformance.exchange import Request
 from gateway_conformance.promises import rendered
 from gateway_conformance.rules import confirms
-from gateway_conformance.target import Target, connect
+from gateway_conformance.target import Target
 
+from courts import Court
 from gateways import CALLERS
 
 MEMBERS: Final = ["code", "message", "request_id", "timestamp"]
@@ -21,9 +22,9 @@ BODY: Final = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hello"}]
 
 
 @pytest.fixture(scope="module")
-def ibex(inside: InProcess) -> Target:
+def ibex(inside: Court) -> Target:
     """The dialect, in this process."""
-    return connect(inside, mount="/ibex", callers=CALLERS, outermost=False)
+    return inside.target("/ibex")
 
 
 def the_request_of_the_text(*, agent_header: str = "X-IBEX-Agent-ID") -> Request:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from gateway_conformance.exchange import OverSocket
 from gateway_conformance.rules import confirms
 from playwright.sync_api import Page, sync_playwright
+
+from courts import Court
 
 MOUNTS: Final = ("", "/ibex")
 
@@ -41,18 +42,18 @@ def page() -> Iterator[Page]:
 
 @confirms("ADR-0027.R3")
 @pytest.mark.parametrize("mount", MOUNTS)
-def test_the_docs_page_renders_alone_and_in_silence(outside: OverSocket, page: Page, mount: str) -> None:
+def test_the_docs_page_renders_alone_and_in_silence(outside: Court, page: Page, mount: str) -> None:
     """Every operation is shown; nothing is asked of another host, and the console stays empty."""
     messages: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{outside.origin}{mount}/docs", wait_until="networkidle")
+    page.goto(f"{outside.transport.origin}{mount}/docs", wait_until="networkidle")
     page.wait_for_selector(".opblock-summary-path")
     shown = page.locator(".opblock").count()
-    document = page.request.get(f"{outside.origin}{mount}/openapi.json").json()
+    document = page.request.get(f"{outside.transport.origin}{mount}/openapi.json").json()
 
     assert sum(len(item.keys() - {"parameters"}) for item in document["paths"].values()) == shown
     assert [] == messages
-    assert [] == [url for url in asked if not url.startswith((f"{outside.origin}/", "data:"))]
+    assert [] == [url for url in asked if not url.startswith((f"{outside.transport.origin}/", "data:"))]

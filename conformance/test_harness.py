@@ -1,21 +1,33 @@
 """The judge on the bench: floors, probes, rules and matrix, shown what they must not let pass."""
 
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Final
 
 import attrs
 import pytest
-from gateway_conformance.engine import Observation, Run
+from gateway_conformance.checks import CHECKS, Check, limits
+from gateway_conformance.engine import Observation, Run, has_rounded_integer
 from gateway_conformance.expectations import checks, plans
-from gateway_conformance.floors import missed
+from gateway_conformance.floors import missed, unjudged
+from gateway_conformance.lines import NO_ANSWER, Line
 from gateway_conformance.matrix import complaints, main, proofs, render
-from gateway_conformance.probes import UNPROVOKED, Seen, provoke
+from gateway_conformance.probes import UNPROVOKED, Outcome, Unjudged, provoke
 from gateway_conformance.promises import Operation, read_promises
-from gateway_conformance.rules import Rule, RuleBroken, confirmed_by, confirms, read_rules, require_none
-from gateway_conformance.target import Target
+from gateway_conformance.rules import (
+    NotApplicable,
+    NotJudged,
+    Rule,
+    RuleBroken,
+    confirmed_by,
+    confirms,
+    read_rules,
+    require_none,
+)
+from gateway_conformance.target import Stated, Target
 
 CHAT: Final = "POST /v1/chat/completions"
 
@@ -26,12 +38,16 @@ class Witness:
 
     target: Target
     run: Run
-    provoked: list[Seen]
+    provoked: list[Outcome]
 
     def without(self, left_out: Callable[[Observation], bool]) -> "Witness":
         """Return the witness of a run that did not see these."""
         kept = tuple(one for one in self.run.observations if not left_out(one))
         return attrs.evolve(self, run=attrs.evolve(self.run, observations=kept))
+
+    def unseen(self, where: str, kind: str) -> list[Outcome]:
+        """Return what was provoked but for this *kind*."""
+        return [one for one in self.provoked if (one.where, one.kind) != (where, kind)]
 
     def rules(self) -> list[str]:
         """Return the rules of the floors that are missed."""
@@ -77,7 +93,7 @@ def test_enough_is_enough(enough: Witness) -> None:
 @confirms("ADR-0016.R1")
 def test_a_status_that_was_never_seen_is_missed(enough: Witness) -> None:
     """A documented status that neither a case nor a probe saw fails the run."""
-    blind = attrs.evolve(enough, provoked=[one for one in enough.provoked if (one.where, one.status) != (CHAT, 413)])
+    blind = attrs.evolve(enough, provoked=enough.unseen(CHAT, "body_too_large"))
 
     assert ["ADR-0016.R1", "ADR-0016.R4"] == blind.rules()
 
@@ -110,7 +126,7 @@ def test_a_request_outside_the_mount_is_missed(enough: Witness) -> None:
 @pytest.mark.parametrize(("where", "kind"), [(CHAT, "invalid_json"), ("outside any operation", "unknown_url")])
 def test_a_kind_that_was_never_provoked_is_missed(enough: Witness, where: str, kind: str) -> None:
     """A documented kind that no probe provoked fails the run, in an operation and outside."""
-    blind = attrs.evolve(enough, provoked=[one for one in enough.provoked if (one.where, one.kind) != (where, kind)])
+    blind = attrs.evolve(enough, provoked=enough.unseen(where, kind))
 
     assert ["ADR-0016.R4"] == blind.rules()
 
@@ -136,6 +152,158 @@ def test_a_documented_kind_without_a_probe_fails(root: Target) -> None:
 
     with pytest.raises(RuleBroken, match=r"\AADR-0016\.R4\n.*'quota_exceeded'"):
         list(provoke(attrs.evolve(root, promises=read_promises(document))))
+
+
+UNSTATED_KINDS: Final = {
+    "address_limited",
+    "caller_limited",
+    "expectation_failed",
+    "headers_too_large",
+    "identity_unavailable",
+    "invalid_host",
+    "malformed_http",
+    "not_ready",
+    "overloaded",
+    "rate_limited",
+    "request_timeout",
+    "too_many_failed_logins",
+}
+"""The kinds that stand for a state of the gateway, or that only bytes lead to."""
+
+
+@pytest.fixture
+def unknown(root: Target) -> Target:
+    """A gateway of which its operator has stated nothing but whom it knows, and which has no socket."""
+    return attrs.evolve(root, stated=Stated(), callers=attrs.evolve(root.callers, uncheckable_token=None))
+
+
+@confirms("ADR-0016.R1", "ADR-0016.R4")
+def test_what_nobody_has_stated_is_listed_by_name(unknown: Target, enough: Witness) -> None:
+    """Of a gateway of which little is known the rest is judged, and what is not is listed, each with its reason."""
+    provoked = list(provoke(unknown))
+    listed = unjudged(provoked)
+
+    assert {one.kind for one in listed} == UNSTATED_KINDS
+    assert all(one.reason for one in listed)
+    assert [] == attrs.evolve(enough, target=unknown, provoked=provoked).rules()
+
+
+@confirms("ADR-0016.R4")
+def test_what_is_not_judged_of_one_operation_is_judged_of_the_others(enough: Witness) -> None:
+    """A kind that is missing fails the run, unless it is listed as not judged for the same operation."""
+    listed = Unjudged(where="POST /v1/responses", kind="invalid_json", reason="none")
+    blind = attrs.evolve(enough, provoked=[*enough.unseen(CHAT, "invalid_json"), listed])
+
+    assert ["ADR-0016.R4"] == blind.rules()
+    assert [] == attrs.evolve(blind, provoked=[*blind.provoked, attrs.evolve(listed, where=CHAT)]).rules()
+
+
+def module_of(check: Check) -> str:
+    """Return the name of the module that *check* stands in."""
+    return check.__module__.rsplit(".", 1)[-1]
+
+
+@confirms("ADR-0016.R4")
+def test_a_check_that_cannot_be_made_says_so(unknown: Target) -> None:
+    """A check that needs what nobody has stated passes in no case: it says what it needs."""
+    silent = {check.__name__ for check in CHECKS if module_of(check) in {"room", "events", "wire"}}
+    said = {}
+    for check in CHECKS:
+        if module_of(check) not in {"room", "events", "wire", "limits", "identities", "headers"}:
+            continue  # what a request alone can show
+        try:
+            check(unknown)
+        except NotJudged as lacking:
+            said[check.__name__] = str(lacking)
+        except NotApplicable:
+            pass
+
+    assert silent <= said.keys()
+    assert said.keys() - silent == {
+        "a_confirmed_identity_ends_within_a_minute",
+        "a_key_gets_what_is_stated_and_no_more",
+        "a_revoked_key_is_refused_soon",
+        "an_address_gets_what_is_stated_and_no_more",
+        "an_address_is_limited_before_its_path_is_looked_at",
+        "an_alias_gets_what_is_stated_and_no_more",
+        "an_organization_gets_what_is_stated_and_no_more",
+        "an_outage_lets_nobody_in_and_shuts_nobody_out",
+        "failed_logins_end_at_their_number",
+        "headers_agree_with_the_counter",
+        "no_header_changes_whose_limit_counts",
+        "states_are_answered_in_their_place",
+        "the_answer_to_no_http_is_traceable_too",
+        "what_is_used_up_comes_back",
+        "who_cannot_be_checked_is_asked_to_come_back",
+        "who_has_used_up_a_limit_is_told_when_to_come_back",
+    }
+    assert all(said.values())
+
+
+def test_newcomers_that_are_used_up_are_asked_for(root: Target) -> None:
+    """When no caller is left who has used up nothing, the judge asks for more, and does not take an old one."""
+    poor = attrs.evolve(root, stated=attrs.evolve(root.stated, tight=attrs.evolve(root.tight, newcomers=iter(()))))
+
+    with pytest.raises(RuntimeError, match="more newcomers are needed"):
+        poor.newcomer()
+
+
+@pytest.mark.parametrize(
+    ("body", "rounded"),
+    [
+        (b'{"a": [{"b": 18446744073709551616}]}', True),
+        (b'{"a": -9223372036854775809}', True),
+        (b'{"a": [18446744073709551615, -9223372036854775808]}', False),
+        (b'{"a": 1e400, "b": 18446744073709551616.5, "c": "18446744073709551616"}', False),
+        (b"{", False),
+        (b"", False),
+    ],
+)
+def test_an_integer_that_64_bits_do_not_hold_is_known(body: bytes, rounded: bool) -> None:  # noqa: FBT001
+    """Valid data that a reader would round is told from other data, at any depth."""
+    assert rounded is has_rounded_integer(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("12ms", 0.012), ("0ms", 0), ("1s", 1), ("8.64s", 8.64), ("6m0s", 360), ("24h0m0.5s", 86400.5), ("1m", None)],
+)
+def test_durations_are_read_as_openai_writes_them(text: str, seconds: float | None) -> None:
+    """Hours, minutes, seconds with a fraction, or milliseconds; anything else is none."""
+    assert seconds == limits.seconds_of(text)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Line, socket.socket]]:
+    """A connection, and its other end."""
+    near, far = socket.socketpair()
+    with near, far:
+        yield Line(near), far
+
+
+def test_answers_are_read_one_by_one(ends: tuple[Line, socket.socket]) -> None:
+    """Interim answers, answers without a body and those with one are told apart, whatever the pieces they come in."""
+    line, far = ends
+    for piece in (b"HTTP/1.1 100 Continue\r\n\r", b"\nHTTP/1.1 204 No Content\r\nA: b\r\n\r\nHTTP/1.1 400 Bad\r\n"):
+        far.sendall(piece)
+    interim, empty = line.answer(patience=1), line.answer(patience=1)
+    far.sendall(b"Content-Length: 5\r\n\r\nhelloHTTP/1.0 200 OK\r\n\r\nto the end")
+    far.shutdown(socket.SHUT_WR)
+    refused, last = line.answer(patience=1), line.answer(patience=1)
+
+    assert [100, 204, 400, 200] == [one.status for one in (interim, empty, refused, last)]
+    assert ("b", b"", b"hello", b"to the end") == (empty.header("a"), empty.body, refused.body, last.body)
+    assert NO_ANSWER is line.answer(patience=1)
+    assert line.ended
+
+
+def test_what_is_no_answer_is_none(ends: tuple[Line, socket.socket]) -> None:
+    """Silence, and bytes that are no HTTP, are no answer; neither is an end of the connection."""
+    line, far = ends
+
+    assert (NO_ANSWER, False) == (line.answer(patience=0.01), line.ended)
+    far.sendall(b"HELLO\r\n\r\n")
+    assert (NO_ANSWER, False) == (line.answer(patience=1), line.ended)
 
 
 def test_positive_data_may_miss_only_where_a_name_is_free(root: Target) -> None:

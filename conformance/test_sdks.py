@@ -50,9 +50,11 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A `dragoman demo` on a free port."""
     log = tmp_path_factory.mktemp("demo") / "log"
-    with log.open("wb") as stderr:
-        command = [sys.executable, "-m", "dragoman", "demo", "--port", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    command = [sys.executable, "-m", "dragoman", "demo", "--port", "0"]
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         assert process.stdout is not None
         exports: dict[str, str] = {}
         for line in process.stdout:
@@ -66,7 +68,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(base_url=f"{url}/v1", key=exports["DRAGOMAN_DEV_TOKEN"], log=log)
         process.terminate()
         process.wait(timeout=10)
-        process.stdout.close()
 
 
 def seen_by_python(base_url: str, key: str, request_id: str, **changes: float) -> openai.APIStatusError:

@@ -10,6 +10,8 @@ from gateway_conformance.exchange import in_process
 from gateway_conformance.rows import Row, differences, json_blocks, matches, misfits, read_rows, request_of
 from gateway_conformance.rules import RuleBroken, confirms
 
+from dragoman.app import Guard
+from dragoman.model import rate_of
 from gateways import CALLERS, build, effective_document, real_parts
 
 SYSTEMS: Final = Path(__file__).parent / "systems"
@@ -33,10 +35,12 @@ def rows_of(kind: str) -> list[object]:
 def test_the_gateway_answers_as_the_text_says(dialect: str, row: Row) -> None:
     """A request of a text is answered with the status, the headers and the members that the text gives."""
     parts = real_parts({f"/{dialect}": dialect}, off=row.off)
+    if row.limits is not None:
+        parts = attrs.evolve(parts, guard=Guard(rates={scope: rate_of(rate) for scope, rate in row.limits.items()}))
     request = request_of(row, NAMES)
     with in_process(build(parts)) as line:
         located = attrs.evolve(request, path=f"/{dialect}{request.path}")
-        response = line.exchange(located)
+        response = [line.exchange(located) for _ in range(row.times)][-1]
         found = differences(row, response)
 
         if found:

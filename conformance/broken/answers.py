@@ -48,3 +48,22 @@ def always_501(parts: Parts) -> Asgi:
         return attrs.evolve(asked, body=valid).having("content-type", "application/json")
 
     return asking(build(parts), change, reading=True)
+
+
+def undocumented_status(parts: Parts) -> Asgi:
+    """A body that breaks its schema is refused with the status that a framework has for it, and the contract not."""
+
+    def change(_: Asked, answered: Answered) -> Answered:
+        return attrs.evolve(answered, status=422) if answered.status == 400 else answered
+
+    return answering(build(parts), change)
+
+
+def foreign_allow(parts: Parts) -> Asgi:
+    """`Allow` lists what the whole gateway knows, and not what this path does."""
+
+    def change(_: Asked, answered: Answered) -> Answered:
+        known = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+        return answered.having("allow", known) if answered.header("allow") else answered
+
+    return answering(build(parts), change)

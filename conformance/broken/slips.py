@@ -10,11 +10,22 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
+from gateway_conformance.answers import RATE_LIMIT
 from gateway_conformance.checks.bodies import JSON_TYPES
-from gateway_conformance.exchange import Asgi
+from gateway_conformance.exchange import Asgi, Message
 
+from broken import limits, logs
+from broken.answers import foreign_allow, undocumented_status
 from broken.contracts import keeping, showing
-from broken.identities import any_prefix, every_scope, foreign_agent
+from broken.identities import (
+    any_prefix,
+    asked_once,
+    every_scope,
+    foreign_agent,
+    stale_for_ever,
+    unavailable_is_anybody,
+    unavailable_is_wrong,
+)
 from broken.layers import Answered, Asked, answering, asking
 from broken.orders import body_before_credential, content_before_credential, content_before_scope
 from gateways import CALLERS, Parts, build
@@ -172,6 +183,14 @@ def _empty_is_an_object(asked: Asked) -> Asked:
     return attrs.evolve(asked, body=b"{") if asked.body == b"null" else asked
 
 
+def _first_key_counts(asked: Asked) -> Asked:
+    try:
+        document = json.loads(asked.body or b"", object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    except ValueError:
+        return asked
+    return attrs.evolve(asked, body=json.dumps(document).encode())
+
+
 def _no_space_around(asked: Asked) -> Asked:
     body = asked.body or b""
     return attrs.evolve(asked, body=b"{") if body[:1].isspace() else asked
@@ -255,6 +274,47 @@ def _all_is_well(answered: Answered) -> Answered:
     return attrs.evolve(answered, status=501, body=json.dumps({"error": {}}).encode())
 
 
+def _without_limits(answered: Answered) -> Answered:
+    """An unknown path tells nothing of limits, as if it were free."""
+    if answered.status != 404:
+        return answered
+    for name in RATE_LIMIT:
+        answered = answered.having(name, None)
+    return answered
+
+
+def _one_left(answered: Answered) -> Answered:
+    """The counter that is told does not move."""
+    told = answered.header("x-ratelimit-remaining-requests")
+    return answered.having("x-ratelimit-remaining-requests", "1") if told else answered
+
+
+def _come_back_soon(answered: Answered) -> Answered:
+    return answered.having("retry-after", "1") if answered.header("retry-after") else answered
+
+
+def _come_back(answered: Answered) -> Answered:
+    return answered.having("retry-after", None)
+
+
+# --- Where it comes from ---------------------------------------------------------------------------------------------
+
+
+def _methods_are_free(parts: Parts) -> Asgi:
+    """A wrong method is told before the limit of the address is asked."""
+    app = build(parts)
+
+    async def placed(scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
+        free = scope.get("method") == "PUT"
+        await app({**scope, "client": ("192.0.2.1", 1)} if free else scope, receive, send)
+
+    return placed
+
+
+def _never_draining(parts: Parts) -> Asgi:
+    return build(attrs.evolve(parts, draining=False))
+
+
 SLIPS: Final[Mapping[str, Slip]] = {
     "a_kind_stands_under_one_status": shows(_kind_twice),
     "the_document_shows_the_live_phase": shows(_success_in_phase_one),
@@ -284,6 +344,7 @@ SLIPS: Final[Mapping[str, Slip]] = {
     "a_refusal_before_the_body_closes_the_connection": answers(_kept_alive),
     "what_is_no_json_is_invalid_json": asks(_lenient_json, reading=True),
     "json_of_another_shape_is_an_invalid_request": asks(_empty_is_an_object, reading=True),
+    "of_repeated_keys_the_last_counts": asks(_first_key_counts, reading=True),
     "unusual_json_is_still_json": asks(_no_space_around, reading=True),
     "head_answers_as_get_does": asks(_head_is_options),
     "options_names_the_methods_to_anybody": asks(_no_options),
@@ -301,4 +362,29 @@ SLIPS: Final[Mapping[str, Slip]] = {
     "a_valid_request_id_of_the_caller_is_used": asks(_own_ids_only),
     "request_ids_are_unique": asks(_same_id),
     "the_trace_of_the_caller_is_kept": asks(_own_traces_only),
+    "every_status_is_documented": undocumented_status,
+    "allow_names_the_methods_of_its_own_path": foreign_allow,
+    "an_address_gets_what_is_stated_and_no_more": limits.one_more("address"),
+    "an_address_is_limited_before_its_path_is_looked_at": _methods_are_free,
+    "a_key_gets_what_is_stated_and_no_more": limits.one_more("key"),
+    "an_organization_gets_what_is_stated_and_no_more": limits.one_more("organization"),
+    "an_alias_gets_what_is_stated_and_no_more": limits.one_more_of_an_alias,
+    "what_is_used_up_comes_back": answers(_come_back_soon),
+    "failed_logins_end_at_their_number": limits.one_more("failed-logins"),
+    "no_header_changes_whose_limit_counts": limits.forwarded_for_trusted,
+    "headers_agree_with_the_counter": answers(_one_left),
+    "headers_tell_of_limits_that_were_met_only": answers(_without_limits),
+    "who_has_used_up_a_limit_is_told_when_to_come_back": answers(_come_back),
+    "states_are_answered_in_their_place": content_before_credential,
+    "a_full_gateway_says_so_and_still_lives": limits.more_room,
+    "a_draining_gateway_is_not_ready_and_answers": _never_draining,
+    "who_cannot_be_checked_is_asked_to_come_back": unavailable_is_wrong,
+    "an_outage_lets_nobody_in_and_shuts_nobody_out": unavailable_is_anybody,
+    "a_confirmed_identity_ends_within_a_minute": stale_for_ever,
+    "a_revoked_key_is_refused_soon": asked_once,
+    "every_request_leaves_one_event": logs.not_all_logged,
+    "an_event_has_listed_fields_only": logs.more_logged,
+    "no_content_is_logged": logs.content_logged,
+    "no_credential_is_logged": logs.key_logged,
+    "no_header_query_or_path_is_logged": logs.path_logged,
 }

@@ -17,9 +17,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from gateway_conformance.exchange import OverSocket
 from gateway_conformance.rules import confirms
 
+from courts import Court
 from gateways import CALLERS
 
 HERE: Final = Path(__file__).parent
@@ -59,9 +59,9 @@ def python_client(sdk_document: Path) -> Iterator[Any]:
 
 
 @confirms("ADR-0027.R4")
-def test_a_python_client_gets_the_501_as_a_typed_error(outside: OverSocket, python_client: Any) -> None:  # noqa: ANN401
+def test_a_python_client_gets_the_501_as_a_typed_error(outside: Court, python_client: Any) -> None:  # noqa: ANN401
     """The generated Python client sends a typed request and gets the record of the error, with its code."""
-    client = python_client.client.AuthenticatedClient(base_url=outside.origin, token=CALLERS.token)
+    client = python_client.client.AuthenticatedClient(base_url=outside.transport.origin, token=CALLERS.token)
     with client as entered:
         answer = python_client.chat.sync_detailed(
             client=entered,
@@ -75,9 +75,7 @@ def test_a_python_client_gets_the_501_as_a_typed_error(outside: OverSocket, pyth
 
 
 @confirms("ADR-0027.R4")
-def test_a_typescript_client_gets_the_501_as_a_typed_error(
-    outside: OverSocket, sdk_document: Path, tmp_path: Path
-) -> None:
+def test_a_typescript_client_gets_the_501_as_a_typed_error(outside: Court, sdk_document: Path, tmp_path: Path) -> None:
     """A program typed by the generated contract compiles, and reads the code of the error from its type."""
     programs = {name: shutil.which(name) for name in ("node", "npm", "npx")}
     if missing := [name for name, path in programs.items() if path is None]:
@@ -96,7 +94,7 @@ def test_a_typescript_client_gets_the_501_as_a_typed_error(
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert 0 == ran.returncode, ran.stdout + ran.stderr
 
-    environment = {**os.environ, "BASE_URL": outside.origin, "KEY": CALLERS.token}  # noqa: TID251
+    environment = {**os.environ, "BASE_URL": outside.transport.origin, "KEY": CALLERS.token}  # noqa: TID251
     printed = subprocess.run(
         ["node", "out/requests.js"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

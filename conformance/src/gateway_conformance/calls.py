@@ -126,6 +126,12 @@ def _invalid_credential(target: Target, _: Operation) -> Iterator[Fault]:
     yield Fault(kind="invalid_credential", headers={"Authorization": f"Bearer {target.callers.token[:-1]}"})
 
 
+def _identity_unavailable(target: Target, _: Operation) -> Iterator[Fault]:
+    if target.callers.uncheckable_token is not None:
+        headers = {"Authorization": f"Bearer {target.callers.uncheckable_token}"}
+        yield Fault(kind="identity_unavailable", headers=headers)
+
+
 def _invalid_parameter(target: Target, operation: Operation) -> Iterator[Fault]:
     """Break every parameter that can be broken: leave it out where it is required, and break its schema."""
     for parameter in operation.parameters:
@@ -205,6 +211,7 @@ def _provider_not_configured(_: Target, __: Operation) -> Iterator[Fault]:
 FAULTS: Final[Mapping[str, Callable[[Target, Operation], Iterator[Fault]]]] = {
     "missing_credential": _missing_credential,
     "invalid_credential": _invalid_credential,
+    "identity_unavailable": _identity_unavailable,
     "invalid_parameter": _invalid_parameter,
     "insufficient_scope": _insufficient_scope,
     "organization_mismatch": _organization_mismatch,
@@ -218,7 +225,10 @@ FAULTS: Final[Mapping[str, Callable[[Target, Operation], Iterator[Fault]]]] = {
     "provider_not_configured": _provider_not_configured,
     "model_not_found": _model_not_found,
 }
-"""How each refusal of an operation is provoked, in the order of the checks (ADR-0008)."""
+"""How each refusal of an operation that a request alone can provoke is provoked, in the order of the checks (ADR-0008).
+
+A refusal that stands for a state of the gateway is in `situations`.
+"""
 
 
 def breaking_text(promises: Promises, schema: Document) -> str | None:

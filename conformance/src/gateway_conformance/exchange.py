@@ -5,13 +5,9 @@ Laws of this file:
 - A request is sent as it is written: no header is added but `Host` and the framing of the body.
 """
 
-import http.client
-import json
-import select
 import shlex
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +15,9 @@ import anyio
 import attrs
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from gateway_conformance.lines import CHUNK, INTERIM, NO_ANSWER, SHOWN, Line, Response, connected
+from gateway_conformance.rules import NotJudged
 
 Message = MutableMapping[str, Any]
 Asgi = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -32,17 +31,16 @@ PATIENCE_WITHOUT_BODY: Final = 3.0
 LARGE: Final = 1 << 20
 """Bytes of a body from which on the answer may come, and the connection end, while the body is still being sent."""
 
-SHOWN: Final = 800
-"""Characters of a body that a curl line or a failure shows."""
-
-_CHUNK: Final = 65536
+HERE: Final = "127.0.0.1"
+"""Where requests come from that do not say it, in process: as over a socket on one machine."""
 
 
 @attrs.frozen(kw_only=True)
 class Request:
     """One request. *path* is the whole one, percent-encoded, with the query; *headers* may name one header twice.
 
-    A *chunked* body is sent without its length. A *withheld* one is declared by the headers and never sent.
+    A *chunked* body is sent without its length. A *withheld* one is declared by the headers and never sent. *address*
+    is one of the caller's own that the request is sent from, where that is not left to the machine.
     """
 
     method: str
@@ -51,6 +49,7 @@ class Request:
     body: bytes = b""
     chunked: bool = False
     withheld: bool = False
+    address: str | None = None
 
     def without(self, name: str) -> "Request":
         """Return the request without the header *name*."""
@@ -60,9 +59,22 @@ class Request:
         """Return the request with the header *name* once, and with this *value*."""
         return attrs.evolve(self, headers=(*self.without(name).headers, (name, value)))
 
+    def framed(self) -> "Request":
+        """Return the request with the header that says where its body ends (RFC 9112, section 6)."""
+        if self.chunked:
+            return self.having("Transfer-Encoding", "chunked")
+        return self.having("Content-Length", str(len(self.body)))
+
+    def head(self, host: str) -> bytes:
+        """Return its head as it is sent to *host*, with no more headers than it has."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {host}"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
     def curl(self, origin: str) -> str:
         """Return a line for a shell that sends the request."""
         words = ["curl", "-i", "-X", self.method]
+        words += [] if self.address is None else ["--interface", self.address]
         for name, value in self.headers:
             words += ["-H", f"{name}: {value}"]
         if self.chunked:
@@ -72,35 +84,6 @@ class Request:
             more = f"... ({len(self.body)} bytes)" if len(body) > SHOWN else ""
             words += ["--data-binary", body[:SHOWN] + more]
         return shlex.join([*words, origin + self.path])
-
-
-@attrs.frozen(kw_only=True)
-class Response:
-    """One answer; header names are in lower case. *status* is 0 when none came in time."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-    def header(self, name: str) -> str | None:
-        """Return the value of the header *name*; None when it is missing or stands twice."""
-        values = [value for key, value in self.headers if key == name.lower()]
-        return values[0] if len(values) == 1 else None
-
-    def json(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the body as JSON, or None when it is none."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return None
-
-    def __str__(self) -> str:
-        """Return the status and the beginning of the body."""
-        text = self.body[:SHOWN].decode("utf-8", "replace")
-        return f"{self.status} {text}".rstrip() if self.status else "no answer in time"
-
-
-NO_ANSWER: Final = Response(status=0)
 
 
 class Transport(Protocol):
@@ -117,8 +100,25 @@ class Transport(Protocol):
     def exchange(self, request: Request) -> Response:
         """Send *request* and return what came."""
 
-    def exchange_bytes(self, sent: bytes) -> Response:
-        """Send bytes that need not be HTTP, over a socket, and return what came."""
+    def hold(self, request: Request) -> AbstractContextManager[Callable[[], Response]]:
+        """Keep *request* in work until the end of the block: its body is wanted, and does not come.
+
+        What is given sends the body, and returns what came.
+
+        Raises:
+            NotHeldError: it was answered before anybody wanted the body.
+        """
+
+    def connect(self) -> AbstractContextManager[Line]:
+        """Return a new connection until the end of the block.
+
+        Raises:
+            NotJudged: there is no socket.
+        """
+
+
+class NotHeldError(Exception):
+    """A request that should wait for its body was answered at once; the text says how."""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,17 +127,40 @@ class InProcess:
 
     app: Asgi
     portal: BlockingPortal
-    client: httpx.AsyncClient
     origin: str = "http://gateway.test"
 
     def exchange(self, request: Request) -> Response:
         """Send *request* and return what came."""
-        return self.portal.call(_exchange, self.client, self.origin, request)
+        return self.portal.call(_exchange, self._from(request), self.origin, request, _content(request))
 
-    def exchange_bytes(self, sent: bytes) -> Response:
-        """Refuse: there is no line to send bytes over."""
-        message = f"{len(sent)} raw bytes can be sent over a socket only"
-        raise NotImplementedError(message)
+    @contextmanager
+    def hold(self, request: Request) -> Iterator[Callable[[], Response]]:
+        """Keep *request* in work until the end of the block."""
+        body = _Late(body=request.body, wanted=self.portal.call(anyio.Event), sent=self.portal.call(anyio.Event))
+        sent = request.framed()
+        answered = self.portal.start_task_soon(_exchange, self._from(request), self.origin, sent, body.parts())
+        if not self.portal.call(_is_wanted, body, PATIENCE_WITHOUT_BODY):
+            self.portal.call(body.sent.set)
+            message = f"{request.method} {request.path}: {answered.result(timeout=PATIENCE)}"
+            raise NotHeldError(message)
+
+        def finish() -> Response:
+            self.portal.call(body.sent.set)
+            return answered.result(timeout=PATIENCE)
+
+        try:
+            yield finish
+        finally:
+            finish()
+
+    def connect(self) -> AbstractContextManager[Line]:
+        """Refuse: there is nothing to connect to."""
+        lacking = "a socket to send bytes over"
+        raise NotJudged(lacking)
+
+    def _from(self, request: Request) -> httpx.AsyncBaseTransport:
+        caller = (request.address or HERE, 50_000)
+        return httpx.ASGITransport(self.app, raise_app_exceptions=False, client=caller)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,48 +169,100 @@ class OverSocket:
 
     origin: str
     portal: BlockingPortal
-    client: httpx.AsyncClient
+    line: httpx.AsyncHTTPTransport
     app: None = None
 
     def exchange(self, request: Request) -> Response:
         """Send *request* and return what came."""
         if request.withheld:
-            return self.exchange_bytes(self._head(request))
+            return self._told(request, self._head(request), PATIENCE_WITHOUT_BODY)
         if len(request.body) > LARGE:
-            return self.exchange_bytes(self._head(framed(request)) + _framed_body(request))
-        return self.portal.call(_exchange, self.client, self.origin, request)
+            return self._told(request, self._head(request.framed()) + _framed_body(request), PATIENCE)
+        if request.address is None:
+            return self.portal.call(_exchange, self.line, self.origin, request, _content(request))
+        return self.portal.call(_exchange_from, request.address, self.origin, request)
 
-    def exchange_bytes(self, sent: bytes) -> Response:
-        """Send bytes that need not be HTTP and return what came."""
-        address = urlsplit(self.origin)
-        with socket.create_connection((address.hostname, address.port)) as line:
-            _send_listening(line, sent)
-            line.settimeout(PATIENCE if len(sent) > LARGE else PATIENCE_WITHOUT_BODY)
-            answer = http.client.HTTPResponse(line)
+    @contextmanager
+    def hold(self, request: Request) -> Iterator[Callable[[], Response]]:
+        """Keep *request* in work until the end of the block: whoever says `100 Continue` wants the body."""
+        asking = request.framed().having("Expect", "100-continue")
+        with self._connected(request) as line:
+            line.send(self._head(asking), patience=PATIENCE)
+            interim = line.answer(patience=PATIENCE_WITHOUT_BODY)
+            if interim.status != INTERIM:
+                message = f"{request.method} {request.path}: {interim}"
+                raise NotHeldError(message)
+            finished: list[Response] = []
+
+            def finish() -> Response:
+                if not finished:
+                    line.send(request.body, patience=PATIENCE)
+                    finished.append(line.answer(patience=PATIENCE))
+                return finished[0]
+
             try:
-                answer.begin()
-                body = answer.read()
-            except (TimeoutError, http.client.HTTPException, ConnectionError):
-                return NO_ANSWER
-            headers = tuple((name.lower(), value) for name, value in answer.getheaders())
-            return Response(status=answer.status, headers=headers, body=body)
+                yield finish
+            finally:
+                finish()
+
+    def connect(self) -> AbstractContextManager[Line]:
+        """Return a new connection until the end of the block."""
+        return self._connected(None)
+
+    def _connected(self, request: Request | None) -> AbstractContextManager[Line]:
+        address = urlsplit(self.origin)
+        source = None if request is None else request.address
+        return connected(address.hostname or "", address.port or 80, source=source)
+
+    def _told(self, request: Request, sent: bytes, patience: float) -> Response:
+        with self._connected(request) as line:
+            line.send(sent, patience=PATIENCE)
+            return line.answer(patience=patience)
 
     def _head(self, request: Request) -> bytes:
-        lines = [f"{request.method} {request.path} HTTP/1.1", f"Host: {urlsplit(self.origin).netloc}"]
-        lines += [f"{name}: {value}" for name, value in request.headers]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        return request.head(urlsplit(self.origin).netloc)
+
+
+@attrs.frozen(kw_only=True)
+class Placed:
+    """Reaches a gateway from the *addresses*, one after the other, and from wherever when there are no more."""
+
+    transport: Transport
+    addresses: Iterator[str]
+
+    @property
+    def origin(self) -> str:
+        """Scheme and authority, as they stand before a path."""
+        return self.transport.origin
+
+    @property
+    def app(self) -> Asgi | None:
+        """The gateway itself, where it is in this process."""
+        return self.transport.app
+
+    def exchange(self, request: Request) -> Response:
+        """Send *request* from the next address and return what came."""
+        return self.transport.exchange(self._placed(request))
+
+    def hold(self, request: Request) -> AbstractContextManager[Callable[[], Response]]:
+        """Keep *request*, from the next address, in work until the end of the block."""
+        return self.transport.hold(self._placed(request))
+
+    def connect(self) -> AbstractContextManager[Line]:
+        """Return a new connection, from wherever, until the end of the block."""
+        return self.transport.connect()
+
+    def _placed(self, request: Request) -> Request:
+        return request if request.address else attrs.evolve(request, address=next(self.addresses, None))
 
 
 @contextmanager
 def in_process(app: Asgi) -> Iterator[InProcess]:
     """Run *app* on an event loop of its own thread, from its start-up to its shutdown."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     with start_blocking_portal() as portal:
         stop = portal.call(anyio.Event)
         lifespan, _ = portal.start_task(_live, app, stop)
-        client = httpx.AsyncClient(transport=transport)
-        yield InProcess(app=app, portal=portal, client=client)
-        portal.call(client.aclose)
+        yield InProcess(app=app, portal=portal)
         portal.call(stop.set)
         lifespan.result(timeout=PATIENCE)
 
@@ -196,23 +271,33 @@ def in_process(app: Asgi) -> Iterator[InProcess]:
 def over_socket(origin: str) -> Iterator[OverSocket]:
     """Keep connections to the gateway at *origin*."""
     with start_blocking_portal() as portal:
-        client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
-        yield OverSocket(origin=origin, portal=portal, client=client)
-        portal.call(client.aclose)
+        line = httpx.AsyncHTTPTransport()
+        yield OverSocket(origin=origin, portal=portal, line=line)
+        portal.call(line.aclose)
 
 
-async def _exchange(client: httpx.AsyncClient, origin: str, request: Request) -> Response:
+Content = bytes | AsyncIterator[bytes] | None
+
+
+async def _exchange(line: httpx.AsyncBaseTransport, origin: str, request: Request, content: Content) -> Response:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers]
-    content = _content(request)
     sent = httpx.Request(request.method, origin + request.path, headers=headers, content=content)
     with anyio.move_on_after(PATIENCE_WITHOUT_BODY if request.withheld else PATIENCE):
-        answer = await client.send(sent)
+        answer = await line.handle_async_request(sent)
+        body = await answer.aread()
+        await answer.aclose()
         pairs = tuple((name.lower(), value) for name, value in answer.headers.multi_items())
-        return Response(status=answer.status_code, headers=pairs, body=answer.content)
+        return Response(status=answer.status_code, headers=pairs, body=body)
     return NO_ANSWER
 
 
-def _content(request: Request) -> bytes | AsyncIterator[bytes] | None:
+async def _exchange_from(address: str, origin: str, request: Request) -> Response:
+    """Send *request* from an *address* of this machine, over a connection of its own."""
+    async with httpx.AsyncHTTPTransport(verify=False, local_address=address) as line:
+        return await _exchange(line, origin, request, _content(request))
+
+
+def _content(request: Request) -> Content:
     if request.withheld:
         return _never()
     if request.chunked:
@@ -221,8 +306,8 @@ def _content(request: Request) -> bytes | AsyncIterator[bytes] | None:
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), _CHUNK):
-        yield body[start : start + _CHUNK]
+    for start in range(0, len(body), CHUNK):
+        yield body[start : start + CHUNK]
 
 
 async def _never() -> AsyncIterator[bytes]:
@@ -230,28 +315,31 @@ async def _never() -> AsyncIterator[bytes]:
     yield b""
 
 
-def framed(request: Request) -> Request:
-    """Return *request* with the header that says where its body ends (RFC 9112, section 6)."""
-    if request.chunked:
-        return request.having("Transfer-Encoding", "chunked")
-    return request.having("Content-Length", str(len(request.body)))
+@attrs.frozen(kw_only=True)
+class _Late:
+    """A body that comes when it is told to; *wanted* is set when somebody reads it."""
+
+    body: bytes
+    wanted: anyio.Event
+    sent: anyio.Event
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body."""
+        self.wanted.set()
+        await self.sent.wait()
+        yield self.body
+
+
+async def _is_wanted(body: _Late, seconds: float) -> bool:
+    with anyio.move_on_after(seconds):
+        await body.wanted.wait()
+    return body.wanted.is_set()
 
 
 def _framed_body(request: Request) -> bytes:
     if not request.chunked:
         return request.body
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(request.body), request.body)
-
-
-def _send_listening(line: socket.socket, sent: bytes) -> None:
-    """Send, and stop when something comes back: whoever answers early does not want the rest."""
-    line.settimeout(0)  # never wait in `send`: the answer may come first
-    rest = memoryview(sent)
-    while rest:
-        readable, _, _ = select.select([line], [line], [], PATIENCE)
-        if readable:
-            return
-        rest = rest[line.send(rest[:_CHUNK]) :]
 
 
 async def _live(app: Asgi, stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None]) -> None:

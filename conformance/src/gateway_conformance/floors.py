@@ -2,14 +2,14 @@
 
 Laws of this file:
 - A floor is checked on records only, so that a test can show a run that falls below it.
+- What could not be judged from here is no floor; `unjudged` lists it, and whoever reports a run reports that too.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Final
 
 from gateway_conformance.engine import Observation, Run
-from gateway_conformance.probes import OUTSIDE, UNPROVOKED, Seen, can_be_malformed
+from gateway_conformance.probes import OUTSIDE, UNPROVOKED, Outcome, Seen, Unjudged
 from gateway_conformance.promises import Operation
 from gateway_conformance.rules import RuleBroken
 from gateway_conformance.target import Target
@@ -21,7 +21,7 @@ NEGATIVE: Final = 20
 """How many negative cases the schema check must refuse, per operation with a body (ADR-0016.R2)."""
 
 
-def missed(target: Target, run: Run, provoked: Collection[Seen]) -> Iterator[RuleBroken]:
+def missed(target: Target, run: Run, provoked: Collection[Outcome]) -> Iterator[RuleBroken]:
     """Yield every floor below which *run*, with what the probes *provoked*, stays."""
     for operation in target.promises.operations:
         own = [one for one in run.observations if one.operation == operation.label]
@@ -32,10 +32,29 @@ def missed(target: Target, run: Run, provoked: Collection[Seen]) -> Iterator[Rul
     yield from _strays(target, run)
 
 
-def _unseen_statuses(operation: Operation, own: list[Observation], provoked: Collection[Seen]) -> Iterator[RuleBroken]:
-    seen = {one.status for one in own} | {one.status for one in provoked if one.where == operation.label}
-    for status in sorted(set(operation.answers) - seen):
-        yield _below("ADR-0016.R1", f"{operation.label} answered {status} at least once", "never")
+def unjudged(provoked: Collection[Outcome]) -> list[Unjudged]:
+    """Return what of a document the probes could not provoke from where they stand."""
+    return [one for one in provoked if isinstance(one, Unjudged)]
+
+
+def _seen(provoked: Collection[Outcome], where: str) -> list[Seen]:
+    return [one for one in provoked if isinstance(one, Seen) and one.where == where]
+
+
+def _left_out(provoked: Collection[Outcome], where: str) -> set[str]:
+    """Return the kinds that could not be judged *where* they are documented."""
+    return {one.kind for one in unjudged(provoked) if one.where == where}
+
+
+def _unseen_statuses(
+    operation: Operation, own: list[Observation], provoked: Collection[Outcome]
+) -> Iterator[RuleBroken]:
+    seen = {one.status for one in own} | {one.status for one in _seen(provoked, operation.label)}
+    left_out = _left_out(provoked, operation.label)
+    for status, answer in sorted(operation.answers.items()):
+        judged = not answer.kinds or answer.kinds.keys() - left_out
+        if judged and status not in seen:
+            yield _below("ADR-0016.R1", f"{operation.label} answered {status} at least once", "never")
 
 
 def _too_few(operation: Operation, own: list[Observation]) -> Iterator[RuleBroken]:
@@ -50,17 +69,16 @@ def _too_few(operation: Operation, own: list[Observation]) -> Iterator[RuleBroke
         )
 
 
-def _unseen_kinds(where: str, kinds: Collection[str], provoked: Collection[Seen]) -> Iterator[RuleBroken]:
-    seen = Counter(one.kind for one in provoked if one.where == where)
-    for kind in sorted(kinds):
-        if not seen[kind]:
+def _unseen_kinds(where: str, kinds: Collection[str], provoked: Collection[Outcome]) -> Iterator[RuleBroken]:
+    seen = {one.kind for one in _seen(provoked, where)}
+    for kind in sorted(set(kinds) - _left_out(provoked, where)):
+        if kind not in seen:
             yield _below("ADR-0016.R4", f"{kind} provoked ({where})", "never")
 
 
-def _outside(target: Target, run: Run, provoked: Collection[Seen]) -> Iterator[RuleBroken]:
+def _outside(target: Target, run: Run, provoked: Collection[Outcome]) -> Iterator[RuleBroken]:
     documented = {name for answer in target.promises.anywhere for name in answer.kinds}
-    unsendable = set() if can_be_malformed(target) else {"malformed_http"}
-    yield from _unseen_kinds(OUTSIDE, documented - UNPROVOKED - unsendable, provoked)
+    yield from _unseen_kinds(OUTSIDE, documented - UNPROVOKED, provoked)
     for name in sorted(UNPROVOKED - documented):
         yield _below("ADR-0004.R7", f"{name} documented outside the operations", "not documented")
     faults = {one.status for one in run.observations if one.status == _status(target, UNPROVOKED)}

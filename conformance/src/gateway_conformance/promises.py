@@ -6,10 +6,12 @@ Laws of this file:
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
+import jsonschema_rs
 
 from treaty import Document, Route, Template, operations, resolve
 
@@ -27,11 +29,26 @@ class Kind:
 
 
 @attrs.frozen(kw_only=True)
+class Header:
+    """One documented header. *fill* says from what its value is made, where it is no constant."""
+
+    schema: Document
+    required: bool
+    fill: str | None
+    _validator: jsonschema_rs.Draft202012Validator
+
+    def takes(self, text: str) -> bool:
+        """Whether *text* is a value of it, as the number that it is where the schema asks for a whole one."""
+        whole = self.schema.get("type") == "integer" and re.fullmatch(r"0|[1-9][0-9]{0,14}", text)
+        return self._validator.is_valid(int(text) if whole else text)
+
+
+@attrs.frozen(kw_only=True)
 class Answer:
     """One documented answer. *headers* are named in lower case; *kinds* are the refusals it may carry."""
 
     status: int
-    headers: Mapping[str, Document]
+    headers: Mapping[str, Header]
     media_types: tuple[str, ...]
     kinds: Mapping[str, Kind]
 
@@ -114,6 +131,11 @@ class Promises:
         return self._request_id.get("body-member")
 
     @property
+    def limits_by(self) -> frozenset[str]:
+        """The scopes of which the gateway limits the subjects (ADR-0032)."""
+        return frozenset(self.document.get("x-dragoman", {}).get("limits-by", ()))
+
+    @property
     def shows_request_id(self) -> bool:
         """Whether the bodies of refusals show the request id."""
         kinds = [kind for answer in self.anywhere for kind in answer.kinds.values()]
@@ -194,9 +216,19 @@ def _answer(document: Document, response: Document, *, status: int) -> Answer:
     headers = response.get("headers", {})
     return Answer(
         status=status,
-        headers={name.lower(): resolve(document, header) for name, header in headers.items()},
+        headers={name.lower(): _header(resolve(document, header)) for name, header in headers.items()},
         media_types=tuple(response.get("content", {})),
         kinds={kind.name: kind for kind in _kinds(document, response)},
+    )
+
+
+def _header(stated: Document) -> Header:
+    schema = stated.get("schema", {})
+    return Header(
+        schema=schema,
+        required=stated.get("required", False),
+        fill=stated.get("x-fill"),
+        validator=jsonschema_rs.Draft202012Validator(schema),
     )
 
 

@@ -14,13 +14,28 @@ from typing import Any, Final
 import attrs
 import jsonschema_rs
 
-from gateway_conformance.exchange import Request, Response
+from gateway_conformance.exchange import Request
+from gateway_conformance.lines import Response
 from treaty import Document, load, operations, resolve
 
 JSON: Final = "application/json"
 STREAM: Final = "text/event-stream"
 _MEMBERS: Final = frozenset(
-    {"lines", "says", "off", "request", "expect", "document", "body", "events", "valid", "schema", "informative"}
+    {
+        "lines",
+        "says",
+        "off",
+        "limits",
+        "times",
+        "request",
+        "expect",
+        "document",
+        "body",
+        "events",
+        "valid",
+        "schema",
+        "informative",
+    }
 )
 _KINDS: Final = ("request", "document", "informative")
 
@@ -43,6 +58,18 @@ class Row:
     def off(self) -> frozenset[str]:
         """The operations that are switched off for it."""
         return frozenset(self.stated.get("off", ()))
+
+    @property
+    def limits(self) -> Mapping[str, str] | None:
+        """The limits that it needs, by scope, or None where it needs none in particular."""
+        limits: Mapping[str, str] | None = self.stated.get("limits")
+        return limits
+
+    @property
+    def times(self) -> int:
+        """How often its request is sent; the last answer is the one that counts."""
+        times: int = self.stated.get("times", 1)
+        return times
 
     def bodies(self) -> Iterator[Any]:
         """Yield every JSON value that the row holds as a body or an event."""

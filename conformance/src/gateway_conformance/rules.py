@@ -44,6 +44,13 @@ class NotApplicable(Exception):  # noqa: N818 - nothing is wrong
     """A document has nothing that a check could ask; the text says what is missing."""
 
 
+class NotJudged(Exception):  # noqa: N818 - nothing is known to be wrong
+    """What a rule asks cannot be seen from here; the text says what the operator has not stated, or what is in the way.
+
+    It is never passed over in silence: who runs a check lists it by name.
+    """
+
+
 def confirms(*rules: str) -> Callable[[Marked], Marked]:
     """Mark a test, or a check that tests run, as a proof of *rules*."""
 

@@ -1,23 +1,30 @@
-"""The gateway that is judged: how it is reached, whom it knows, and what it promises.
+"""The gateway that is judged: how it is reached, whom it knows, what its operator states of it, and what it promises.
 
 Laws of this file:
 - The document is the one that the gateway publishes at `<mount>/openapi.json`; the judge has no other.
+- What neither the document nor an answer can tell, the operator states, and may leave out: then what needs it is not
+  judged, and says so by name (`NotJudged`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Protocol
 
 import attrs
 
-from gateway_conformance.exchange import Request, Response, Transport
+from gateway_conformance.exchange import Placed, Request, Transport
+from gateway_conformance.lines import Response
 from gateway_conformance.promises import Promises, read_promises
+from gateway_conformance.rules import NotJudged
 
 
 @attrs.frozen(kw_only=True)
 class Callers:
     """Whom the gateway knows: one key with every scope, one without any, and somebody else's organisation and agent.
 
-    *values* gives, for a path parameter that names a thing, such as `model`, one that exists.
+    *values* gives, for a path parameter that names a thing, such as `model`, one that exists. *colleague_token* is
+    another key of the same organisation. Of *uncheckable_token* nobody can say whose it is.
     """
 
     token: str
@@ -27,6 +34,77 @@ class Callers:
     agent: str
     foreign_agent: str
     values: Mapping[str, str]
+    colleague_token: str | None = None
+    uncheckable_token: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Limit:
+    """A limit that is full at first: so many *requests* at once, and all of them again after *seconds*."""
+
+    requests: int
+    seconds: int
+
+
+@attrs.frozen(kw_only=True)
+class Tight:
+    """A second gateway with the same contract, which a judge may use up.
+
+    *limits* are by scope, as `limits-by` names them, and hold for each subject of the scope; that of an alias holds
+    for *alias*, which no example of the contract names. *places* is how many requests may be in work at once.
+    *newcomers* have the same scopes as the callers of the target, each in an organisation of his own, and *addresses*
+    are the judge's; each is given once, so that nobody has used it before. *wait* lets so many seconds pass, by
+    whatever clock the gateway has.
+    """
+
+    transport: Transport
+    limits: Mapping[str, Limit]
+    alias: str
+    places: int
+    newcomers: Iterator[Callers]
+    addresses: Iterator[str]
+    wait: Callable[[float], None] | None = None
+
+
+class Outage(Protocol):
+    """What can happen to the identities of the tight gateway."""
+
+    def begin(self) -> None:
+        """Let nobody be able to say who is calling."""
+
+    def end(self) -> None:
+        """Let it be as it was."""
+
+    def revoke(self, token: str) -> None:
+        """Let *token* be nobody's."""
+
+
+@attrs.frozen(kw_only=True)
+class Log:
+    """What the gateway logs: *lines* returns those that came since it was asked before, *fields* may stand in an event.
+
+    An event is one line, a JSON object.
+    """
+
+    lines: Callable[[], Sequence[str]]
+    fields: frozenset[str]
+
+
+@attrs.frozen(kw_only=True)
+class Stated:
+    """What the operator states. *draining* reaches a gateway that has been told to end; *deadline* is in seconds.
+
+    *deadline* is how long a head, or a pause in a body, may take.
+    """
+
+    tight: Tight | None = None
+    outage: Outage | None = None
+    draining: Transport | None = None
+    log: Log | None = None
+    deadline: float | None = None
+
+
+NOTHING_STATED = Stated()
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +120,7 @@ class Target:
     transport: Transport
     callers: Callers = attrs.field(repr=False)
     promises: Promises = attrs.field(repr=False)
+    stated: Stated = attrs.field(default=NOTHING_STATED, repr=False)
 
     @property
     def prefix(self) -> str:
@@ -60,8 +139,82 @@ class Target:
         """Return *request* with the mount before its path."""
         return attrs.evolve(request, path=self.prefix + request.path)
 
+    @property
+    def tight(self) -> Tight:
+        """The gateway that may be used up.
 
-def connect(transport: Transport, *, mount: str, callers: Callers, outermost: bool) -> Target:
+        Raises:
+            NotJudged: nobody has stated one.
+        """
+        if self.stated.tight is None:
+            lacking = "a gateway with limits that can be reached"
+            raise NotJudged(lacking)
+        return self.stated.tight
+
+    def limit(self, scope: str) -> Limit:
+        """Return how much a subject of *scope* may on the tight gateway.
+
+        Raises:
+            NotJudged: nobody has stated it.
+        """
+        found = self.tight.limits.get(scope)
+        if found is None:
+            lacking = f"a limit by {scope} that can be reached"
+            raise NotJudged(lacking)
+        return found
+
+    def newcomer(self) -> "Target":
+        """Return the tight gateway, for a caller who has used up nothing, and who is at another address each time.
+
+        Raises:
+            NotJudged: nobody has stated one.
+            RuntimeError: there are no callers left.
+        """
+        callers = next(self.tight.newcomers, None)
+        if callers is None:
+            message = f"{self.name}: more newcomers are needed than its operator has stated"
+            raise RuntimeError(message)
+        placed = Placed(transport=self.tight.transport, addresses=self.tight.addresses)
+        return attrs.evolve(self, transport=placed, callers=callers)
+
+    def staying(self, address: str | None = None) -> "Target":
+        """Return the target, reached from one *address*: from one that nobody has used, where none is given.
+
+        Raises:
+            NotJudged: nobody has stated one.
+        """
+        placed = self.transport
+        inner = placed.transport if isinstance(placed, Placed) else placed
+        stays = repeat(address or self.unused_address())
+        return attrs.evolve(self, transport=Placed(transport=inner, addresses=stays))
+
+    def unused_address(self) -> str:
+        """Return an address of the judge's own that nobody has used on the tight gateway.
+
+        Raises:
+            NotJudged: nobody has stated one more.
+        """
+        address = next(self.tight.addresses, None)
+        if address is None:
+            lacking = "one more address of the judge's own"
+            raise NotJudged(lacking)
+        return address
+
+    def wait(self, seconds: float) -> None:
+        """Let *seconds* pass on the tight gateway.
+
+        Raises:
+            NotJudged: nobody has stated how.
+        """
+        if self.tight.wait is None:
+            lacking = f"a clock that can be told to go on {seconds} s"
+            raise NotJudged(lacking)
+        self.tight.wait(seconds)
+
+
+def connect(
+    transport: Transport, *, mount: str, callers: Callers, outermost: bool, stated: Stated = NOTHING_STATED
+) -> Target:
     """Return the target at *mount*, with the document that it publishes.
 
     Raises:
@@ -74,4 +227,12 @@ def connect(transport: Transport, *, mount: str, callers: Callers, outermost: bo
     where = "in process" if transport.app is not None else "over a socket"
     promises = read_promises(json.loads(answer.body))
     name = f"{promises.document['info']['title']} at {mount} {where}"
-    return Target(name=name, mount=mount, outermost=outermost, transport=transport, callers=callers, promises=promises)
+    return Target(
+        name=name,
+        mount=mount,
+        outermost=outermost,
+        transport=transport,
+        callers=callers,
+        promises=promises,
+        stated=stated,
+    )

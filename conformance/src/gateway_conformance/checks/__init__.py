@@ -10,7 +10,21 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final
 
-from gateway_conformance.checks import bodies, callers, chat, documents, headers, methods, order, schemas
+from gateway_conformance.checks import (
+    bodies,
+    callers,
+    chat,
+    documents,
+    events,
+    headers,
+    identities,
+    limits,
+    methods,
+    order,
+    room,
+    schemas,
+    wire,
+)
 from gateway_conformance.rules import confirmed_by
 from gateway_conformance.target import Target
 
@@ -24,7 +38,21 @@ def _checks(module: ModuleType) -> tuple[Check, ...]:
 
 CHECKS: Final[tuple[Check, ...]] = tuple(
     check
-    for module in (documents, order, callers, schemas, bodies, methods, chat, headers)
+    for module in (
+        documents,
+        order,
+        callers,
+        schemas,
+        bodies,
+        methods,
+        chat,
+        headers,
+        limits,
+        room,
+        identities,
+        events,
+        wire,
+    )
     for check in _checks(module)
 )
 """Every check, in the order in which they are best read."""

@@ -1,7 +1,8 @@
 """What may be sent as a body (ADR-0010), and what is JSON (ADR-0007.R4)."""
 
+import json
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -66,10 +67,14 @@ NO_JSON: Final = (
     b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
     b"[" * 100_000 + b"]" * 100_000,
     b"[" * 1_000_000,
+    b'{"model": 18446744073709551616}',
+    b'{"model": -9223372036854775809}',
+    b'{"a": [{"b": [1, 123456789012345678901234567890]}]}',
     b"model=x",
     b"undefined",
 )
-"""Bytes that are no JSON, or that not every reader takes: RFC 8259, sections 2, 8.1 and 8.2, and ADR-0007."""
+"""Bytes that are no JSON, or that not every reader takes: RFC 8259, sections 2, 6, 8.1 and 8.2, ADR-0007, ADR-0034.R6.
+"""
 
 NO_OBJECT: Final = (b"null", b"true", b"1", b'"text"', b"[]", b"{}")
 """JSON that no request schema here accepts."""
@@ -138,7 +143,7 @@ def a_refusal_before_the_body_closes_the_connection(target: Target) -> None:
                 )
 
 
-@confirms("ADR-0007.R4")
+@confirms("ADR-0007.R4", "ADR-0034.R6")
 def what_is_no_json_is_invalid_json(target: Target) -> None:
     """NaN, lone surrogates, bytes that are no UTF-8, a byte order mark, nesting without end: all one refusal."""
     for operation in with_body(target):
@@ -166,3 +171,22 @@ def unusual_json_is_still_json(target: Target) -> None:
         for body in (b"\r\n\t " + example + b"\n", escaped, doubled):
             request: Request = request_with(target, operation, Fault(kind="", body=body))
             require_success(target, request, operation, rule="ADR-0007.R4")
+
+
+@confirms("ADR-0034.R7")
+def of_repeated_keys_the_last_counts(target: Target) -> None:
+    """A wrong value passes when a right one follows, and a right one does not when a wrong one follows."""
+    for operation in with_body(target):
+        example = example_of(operation)
+        named = [name for name in target.promises.resolve(operation.schema).get("required", []) if name in example]
+        for name in named:
+            values: tuple[Any, Any] = (example[name], {"wrong": []})
+            right, wrong = (f'"{name}": {json.dumps(value)}'.encode() for value in values)
+            rest = rendered({key: value for key, value in example.items() if key != name})[1:-1]
+            for pair, passes in (((wrong, right), True), ((right, wrong), False)):
+                body = b"{" + b", ".join(piece for piece in (*pair, rest) if piece) + b"}"
+                request = request_with(target, operation, Fault(kind="", body=body))
+                if passes:
+                    require_success(target, request, operation, rule="ADR-0034.R7")
+                else:
+                    require(target, request, "invalid_request", operation, rule="ADR-0034.R7")

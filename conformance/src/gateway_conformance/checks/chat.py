@@ -10,8 +10,8 @@ from gateway_conformance.answers import comparable, require, require_success
 from gateway_conformance.branches import uncovered
 from gateway_conformance.calls import Fault, example_of, faults, request_with, valid_request
 from gateway_conformance.checks.bodies import with_body
-from gateway_conformance.checks.documents import DOCUMENT
 from gateway_conformance.exchange import Request
+from gateway_conformance.probes import DOCUMENT
 from gateway_conformance.promises import Operation, rendered
 from gateway_conformance.rules import NotApplicable, RuleBroken, confirms
 from gateway_conformance.target import Target

@@ -1,16 +1,13 @@
 """What a published document must be in itself, and whether it is the one that is served."""
 
 from collections import Counter
-from typing import Final
 
 from gateway_conformance.answers import require_success
 from gateway_conformance.calls import valid_request
 from gateway_conformance.exchange import Request
+from gateway_conformance.probes import DOCUMENT
 from gateway_conformance.rules import RuleBroken, confirms
 from gateway_conformance.target import Target
-
-DOCUMENT: Final = "/openapi.json"
-"""Where a mount publishes its document."""
 
 
 @confirms("ADR-0004.R3")

@@ -10,10 +10,20 @@ from typing import Final
 
 import attrs
 
+from gateway_conformance.answers import as_printf, asked
 from gateway_conformance.calls import faults, request_with, valid_request
-from gateway_conformance.exchange import Request, Response
-from gateway_conformance.probes import MALFORMED, UNKNOWN_PATHS, can_be_malformed, concrete_paths
-from gateway_conformance.rules import NotApplicable, RuleBroken, confirms
+from gateway_conformance.exchange import Request
+from gateway_conformance.lines import Response
+from gateway_conformance.probes import (
+    OTHER_EXPECTATIONS,
+    OTHER_HOSTS,
+    TOO_LARGE,
+    UNKNOWN_PATHS,
+    concrete_paths,
+    no_requests,
+    placed,
+)
+from gateway_conformance.rules import RuleBroken, confirms
 from gateway_conformance.target import Target
 
 UUID7: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -52,6 +62,11 @@ def every_sort_of_request(target: Target) -> Iterator[Request]:
     for operation in target.promises.operations:
         yield valid_request(target, operation)
         yield from (request_with(target, operation, fault) for fault in faults(target, operation))
+    yield from _outside(target)
+
+
+def _outside(target: Target) -> Iterator[Request]:
+    """Yield requests that no operation declares."""
     yield from (Request(method="GET", path=path) for path in UNKNOWN_PATHS)
     for _, path in concrete_paths(target):
         yield from (Request(method=method, path=path) for method in ("DELETE", "OPTIONS", "HEAD", "PROPFIND"))
@@ -67,11 +82,31 @@ def every_answer_is_traceable(target: Target) -> None:
 @confirms("ADR-0013.R1", "ADR-0006.R3")
 def the_answer_to_no_http_is_traceable_too(target: Target) -> None:
     """What is answered to bytes that are no HTTP has the same three headers."""
-    if not can_be_malformed(target):
-        reason = "bytes that are no HTTP reach a socket only, and belong to the outermost mount"
-        raise NotApplicable(reason)
-    for sent in MALFORMED:
-        _require_forms(target, target.transport.exchange_bytes(sent), f"printf {sent!r} | nc")
+    for sent in (*no_requests(target), *placed(target, *OTHER_HOSTS, *OTHER_EXPECTATIONS, *TOO_LARGE)):
+        _require_forms(target, asked(target, sent), as_printf(target, sent))
+
+
+@confirms("ADR-0001.R1", "ADR-0004.R1")
+def every_status_is_documented(target: Target) -> None:
+    """Whatever is asked, the status is one that the operation lists, or that the contract has outside all of them."""
+    outside = {answer.status for answer in target.promises.anywhere}
+    for operation in target.promises.operations:
+        sent = [
+            valid_request(target, operation),
+            *(request_with(target, operation, one) for one in faults(target, operation)),
+        ]
+        for request in sent:
+            _require_listed(target, request, set(operation.answers) | outside)
+    for request in _outside(target):
+        listed = {operation.path: set(operation.answers) for operation in target.promises.operations}
+        _require_listed(target, request, outside.union(*listed.values()) if request.method == "HEAD" else outside)
+
+
+def _require_listed(target: Target, request: Request, listed: set[int]) -> None:
+    response = target.send(request)
+    if response.status not in listed:
+        expected, curl = f"a status of {sorted(listed)}", target.curl(request)
+        raise RuleBroken(rule="ADR-0001.R1", expected=expected, actual=response, curl=curl)
 
 
 def own_id(target: Target) -> re.Pattern[str]:

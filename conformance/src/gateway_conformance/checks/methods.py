@@ -7,7 +7,8 @@ import attrs
 
 from gateway_conformance.answers import PER_REQUEST, allow_of, mismatches, require
 from gateway_conformance.calls import valid_request
-from gateway_conformance.exchange import Request, Response
+from gateway_conformance.exchange import Request
+from gateway_conformance.lines import Response
 from gateway_conformance.probes import concrete_paths
 from gateway_conformance.rules import RuleBroken, confirms
 from gateway_conformance.target import Target
@@ -86,6 +87,23 @@ def undeclared(target: Target) -> Iterator[tuple[Request, str]]:
         for method in METHODS if target.transport.app is None else (*METHODS, UNREGISTERED):
             if method not in allow.split(", "):
                 yield Request(method=method, path=path), allow
+
+
+@confirms("ADR-0011.R2", "ADR-0011.R3")
+def allow_names_the_methods_of_its_own_path(target: Target) -> None:
+    """Whatever answer says what is allowed says what the document declares of this path, and of no other.
+
+    That is said of OPTIONS and 405; an answer that need not say it may not say anything else either.
+    """
+    for template, path in concrete_paths(target):
+        allow = allow_of(target, template)
+        for method in (*METHODS, "OPTIONS"):
+            request = Request(method=method, path=path)
+            response = target.send(request)
+            shown = [value for name, value in response.headers if name == "allow"]
+            if shown not in ([allow], []) or (not shown and method not in allow.split(", ")):
+                expected, curl = f"Allow: {allow} on {response.status}", target.curl(request)
+                raise RuleBroken(rule="ADR-0011.R3", expected=expected, actual=shown, curl=curl)
 
 
 @confirms("ADR-0011.R4")

@@ -16,7 +16,7 @@ from gateway_conformance.promises import Operation
 from gateway_conformance.rules import confirms
 from gateway_conformance.target import Target
 
-CREDENTIAL: Final = frozenset({"missing_credential", "invalid_credential"})
+CREDENTIAL: Final = frozenset({"missing_credential", "invalid_credential", "identity_unavailable"})
 PARAMETER: Final = frozenset({"invalid_parameter"})
 CALLER: Final = frozenset({"insufficient_scope", "organization_mismatch", "agent_not_allowed"})
 CONTENT: Final = frozenset({"unsupported_media_type", "unsupported_charset", "unsupported_encoding"})

@@ -177,7 +177,7 @@ def a_broken_parameter_is_named(target: Target) -> None:
                 require(target, request, fault.kind, operation, rule="ADR-0007.R5", known=fault.known)
 
 
-@confirms("ADR-0004.R6")
+@confirms("ADR-0004.R6", "ADR-0034.R8")
 def an_answer_repeats_nothing_that_was_sent(target: Target) -> None:
     """Whatever the caller sends in a path, a header or a body, refused or not, no answer shows it to him again."""
     for request in _with_canaries(target):
