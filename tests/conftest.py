@@ -8,10 +8,19 @@ from hypothesis import settings
 
 import treaty
 from fakes import House, build_house, effective
+from lines import Line, on_a_line
 
 # The same examples on every run, without a store: a red test is red everywhere. Deadlines would time the machine.
 settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=100)
 settings.load_profile("unit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run everything, also processes that are started, with a store of the tests' own, never the developer's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +38,21 @@ def house(built_house: House) -> Iterator[House]:
     built_house.identity.tokens_asked.clear()
     built_house.identity.agents_asked.clear()
     built_house.identity.fault = built_house.catalogue.fault = None
+
+
+@pytest.fixture(scope="session")
+def opened_line() -> Iterator[Line]:
+    """Serve the canonical contract with a dialect beside it on a socket in this process, with short deadlines."""
+    with on_a_line(build_house({"/": effective(), "/ibex": effective("ibex", mount="/ibex")})) as line:
+        yield line
+
+
+@pytest.fixture
+def line(opened_line: Line) -> Line:
+    """Return that gateway with an empty log."""
+    opened_line.events()
+    opened_line.house.log.requests.clear()
+    return opened_line
 
 
 @pytest.fixture

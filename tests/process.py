@@ -113,8 +113,9 @@ class Served:
 
 
 def served(log: Path, *arguments: str, **variables: str) -> AbstractContextManager[Served]:
-    """Run a serving command until the end of the block, and then end it with SIGTERM."""
-    return launched([sys.executable, "-m", "dragoman", *arguments], log, variables=variables)
+    """Run a serving command until the end of the block, and then end it with SIGTERM; it does not delay its end."""
+    at_once = {"DRAGOMAN_DRAIN_DELAY": "0"}
+    return launched([sys.executable, "-m", "dragoman", *arguments], log, variables=at_once | variables)
 
 
 @contextmanager
@@ -197,22 +198,26 @@ def serve_here(arguments: Sequence[str], port: int, visit: Callable[[], None]) -
 
     A signal ends the server, as it ends the program; it is caught here, so that it ends nothing else.
     """
+    ended = threading.Event()
 
     def visit_then_end() -> None:
         try:
             while not is_listening(port):
-                pass
+                if ended.wait(0.01):  # it never came to listen
+                    return
             ask(port, "GET /livez HTTP/1.1")  # the server minds signals by the time it answers, and not earlier
             visit()
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)
+            if not ended.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, lambda *_: None)
-    visitor = threading.Thread(target=visit_then_end)
+    visitor = threading.Thread(target=visit_then_end, daemon=True)
     visitor.start()
     try:
         main(arguments)
     finally:
+        ended.set()
         visitor.join(PATIENCE)
         signal.signal(signal.SIGTERM, before)
 

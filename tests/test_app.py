@@ -1,8 +1,10 @@
 """The wiring: what the gateway is made of when nobody is faked."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,10 +23,11 @@ from dragoman.app import (
 from dragoman.contract.source import Source
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
-from dragoman.settings import AliasSettings, Development, MountSettings, Settings
+from dragoman.settings import AliasSettings, Development, IdentityService, MountSettings, Settings
+from dragoman.settings.running import read_running
 from fakes import AGENT, FOREIGN, OWN, TOKEN, build_house, effective, fixed_sources
 from treaty import TreatyError
-from wire import VALID, get, post
+from wire import CHAT, VALID, asked, get, in_work, post
 
 SEED = Development(token=TOKEN, organization=OWN, agents={"main": AGENT})
 
@@ -36,10 +39,22 @@ def mount(prefix: str = "/", dialect: str = "dragoman", **stated: Any) -> MountS
 
 
 def settings(
-    *mounts: MountSettings, seed: Development | None = SEED, aliases: Sequence[AliasSettings] = ()
+    *mounts: MountSettings,
+    seed: Development | None = SEED,
+    aliases: Sequence[AliasSettings] = (),
+    running: Mapping[str, str] | None = None,
+    store: Path | None = None,
 ) -> Settings:
-    """Return settings with *mounts*, else the canonical contract at the root."""
-    return Settings(host="127.0.0.1", port=0, mounts=mounts or (mount(),), aliases=tuple(aliases), development=seed)
+    """Return settings with *mounts*, else the canonical contract at the root; *running* holds variables."""
+    return Settings(
+        host="127.0.0.1",
+        port=0,
+        mounts=mounts or (mount(),),
+        aliases=tuple(aliases),
+        running=read_running(running or {}),
+        development=seed,
+        store=store,
+    )
 
 
 @confirms("ADR-0001.R2")
@@ -136,6 +151,7 @@ def test_a_mount_serves_what_is_on() -> None:
         ("relay", "store", None, "identity 'store', but its contract asks nobody; use none"),
         ("relay", "token", "sesame", "identity 'token', but its contract asks nobody; use none"),
         ("relay", "password", "sesame", "identity 'password', but its contract asks nobody; use none"),
+        ("relay", "service", None, "identity 'service', but its contract asks nobody; use none"),
     ],
 )
 def test_an_identity_that_does_not_fit_the_contract_is_refused(
@@ -146,6 +162,41 @@ def test_an_identity_that_does_not_fit_the_contract_is_refused(
         build_gateway(Source(), settings(mount("/api", dialect, identity=identity, secret=secret)))
 
     assert f"mount /api: {said}" == str(caught.value)
+
+
+SERVICE = IdentityService(address="127.0.0.1:1", certificates=None)  # nobody listens there
+
+
+@pytest.mark.parametrize(("prefix", "variable"), [("/api", "DRAGOMAN_API_IDENTITY"), ("/", "DRAGOMAN_IDENTITY")])
+@pytest.mark.parametrize(("dialect", "identity"), [("ibex", None), ("ibex", "service"), ("dragoman", "service")])
+def test_a_service_that_nobody_names_is_refused(prefix: str, variable: str, dialect: str, identity: str | None) -> None:
+    """A mount that asks a service, since its dialect or its settings say so, is refused by name without an address."""
+    with pytest.raises(TreatyError) as caught:
+        build_gateway(Source(), settings(mount(prefix, dialect, identity=identity)))
+
+    said = (
+        f"mount {prefix}: who is calling is known to an identity service, and there is none; name it with "
+        f"DRAGOMAN_IDENTITY_ADDRESS, or set {variable}=store"
+    )
+    assert said == str(caught.value)
+
+
+@confirms("ADR-0031.R1")
+@pytest.mark.parametrize(
+    ("identities", "statuses"),
+    [((None, None), [501, 503]), (("service", "store"), [503, 501])],
+)
+def test_a_service_is_asked_where_dialect_or_settings_say_so(
+    identities: tuple[str | None, str | None], statuses: list[int]
+) -> None:
+    """A mount that asks a service knows nobody without it; any other knows the key, which settings decide last."""
+    mounts = [mount("/", "dragoman", identity=identities[0]), mount("/own", "ibex", identity=identities[1])]
+    app = build_gateway(Source(), attrs.evolve(settings(*mounts), identity_service=SERVICE))
+
+    agent = {"x-ibex-agent-id": AGENT}
+    answers = [post(app, VALID), post(app, VALID, path=f"/own{CHAT}", headers=agent)]
+    assert statuses == [answer.status for answer in answers]
+    assert ["1"] == [answer.header("retry-after") for answer in answers if answer.status == 503]
 
 
 @confirms("ADR-0024.R2", "ADR-0023.R1")
@@ -223,3 +274,53 @@ def test_a_caller_sees_the_aliases_of_his_organization() -> None:
     assert ["all", "ours"] == listed
     varying = {"request_id": None, "timestamp": None}
     assert unknown | varying == foreign | varying
+
+
+# --- How a process runs -----------------------------------------------------------------------------------------------
+
+
+@confirms("ADR-0032.R5")
+def test_failed_logins_are_limited_unless_it_is_said() -> None:
+    """A gateway whose settings say nothing refuses the address of ten wrong keys, and one that has it off does not."""
+    usual, off = (
+        build_gateway(Source(), settings(running=said)) for said in ({}, {"DRAGOMAN_LIMIT_FAILED_LOGINS": "off"})
+    )
+
+    statuses = [[get(app, "/v1/models", token=f"guess {index}").status for index in range(12)] for app in (usual, off)]
+
+    assert [[401] * 10 + [429] * 2, [401] * 12] == statuses
+
+
+@confirms("ADR-0032.R4")
+def test_limits_and_trusted_hops_are_those_of_the_settings() -> None:
+    """The limit of addresses counts the callers that the trusted proxies name."""
+    said = {"DRAGOMAN_LIMIT_ADDRESS": "1/h", "DRAGOMAN_TRUSTED_HOPS": "1"}
+    app = build_gateway(Source(), settings(running=said))
+    callers = ("203.0.113.1", "203.0.113.2", "203.0.113.1")
+
+    assert [200, 200, 429] == [get(app, "/livez", headers={"x-forwarded-for": caller}).status for caller in callers]
+
+
+@confirms("ADR-0033.R1")
+def test_the_room_is_that_of_the_settings() -> None:
+    """A gateway that takes one request at once refuses a second one while the first is in work."""
+    app = build_gateway(Source(), settings(running={"DRAGOMAN_MAX_IN_FLIGHT": "1"}))
+
+    async def story() -> list[int]:
+        async with in_work(app):
+            return [(await asked(app, method, path)).status for method, path in (("POST", CHAT), ("GET", "/livez"))]
+
+    assert [503, 200] == asyncio.run(story())
+
+
+@confirms("ADR-0001.R2")
+def test_a_contract_that_limits_addresses_needs_the_answer() -> None:
+    """A contract that knows the limit of addresses and cannot answer it is refused; one without the limit is not."""
+    document = effective()
+    del document["components"]["responses"]["AddressLimited"]
+
+    with pytest.raises(TreatyError, match="no x-anywhere response carries 'address_limited'"):
+        compile_routes(document)
+
+    document["x-dragoman"]["limits-by"].remove("address")
+    assert compile_routes(document)

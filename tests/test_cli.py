@@ -68,6 +68,7 @@ def edit(path: Path, old: str, new: str) -> None:
     [
         ("serve", ["dragoman serve", "DRAGOMAN_ENDPOINT_RESPONSES=off dragoman serve --port 9000", "DRAGOMAN_MOUNTS"]),
         ("demo", ["dragoman demo --port 8080 --env-file demo.env"]),
+        ("identity-service", ["dragoman identity-service --port 0 --store dragoman.db", "--caller-ca"]),
         ("contract show", ["dragoman contract show --for-sdk"]),
         ("contract build", ["dragoman contract build --contract openapi"]),
         ("contract check", ["dragoman contract check --contract openapi"]),
@@ -235,7 +236,11 @@ def test_the_packaged_contract_passes_the_check(capsys: pytest.CaptureFixture[st
         ("maxLength: 256", "maxLenght: 256", "dragoman.phase1: #/components/schemas/ModelName/maxLenght"),
         ("x-operation: models", "summary: models", "gateway.yaml, line"),
         ("      x-operation: models\n", "", "dragoman.phase1: #/paths/~1v1~1models/get"),
-        ("      x-adr: [ADR-0001, ADR-0013, ADR-0009]\n", "", "dragoman.phase1: #/paths/~1v1~1models/get"),
+        (
+            "      x-adr: [ADR-0001, ADR-0013, ADR-0009, ADR-0030, ADR-0032]\n",
+            "",
+            "dragoman.phase1: #/paths/~1v1~1models/get",
+        ),
         ("x-operation: models", "x-operation: modles", "the handler 'models' has no operation"),
         ("body-limit:", "body-limt:", "POST /v1/chat/completions: unknown trait 'body-limt'"),
         ("\npaths:", "\npaths: [", "gateway.yaml: is not YAML"),
@@ -309,34 +314,43 @@ def test_a_reader_who_leaves_is_no_error(capsys: pytest.CaptureFixture[str]) -> 
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 
-KEYLESS: Final = "dragoman: there is no key, so every request is refused; see `dragoman demo`"
+KEYLESS: Final = (
+    "dragoman: there is no key, so every request is refused; make one with `dragoman keys create`, "
+    "or see `dragoman demo`"
+)
 DEVELOPMENT: Final = {"DRAGOMAN_DEV_TOKEN": "t", "DRAGOMAN_DEV_AGENT_ID": AGENT, "DRAGOMAN_DEV_ORG_ID": OWN}
 
 
 @confirms("ADR-0018.R2")
-@pytest.mark.parametrize(("variables", "status", "said"), [({}, 401, [KEYLESS]), (DEVELOPMENT, 200, [])])
+@pytest.mark.parametrize(("variables", "expected"), [({}, ([401], [KEYLESS])), (DEVELOPMENT, ([200], []))])
 def test_serve_serves_until_a_signal(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     variables: dict[str, str],
-    status: int,
-    said: list[str],
+    expected: tuple[list[int], list[str]],
 ) -> None:
-    """`serve` says where it serves, and when nobody has a key; it answers, and ends when it is told to."""
-    port, answers = free_port(), []
-    mounts = {"DRAGOMAN_MOUNTS": "/=dragoman,/api=ibex", "DRAGOMAN_PORT": str(port)}
+    """`serve` says where it serves, from which store, and when nobody has a key; it ends when it is told to."""
+    port, answers, store = free_port(), [], tmp_path / "store.db"
+    mounts = {
+        "DRAGOMAN_MOUNTS": "/=dragoman,/api=ibex",
+        "DRAGOMAN_API_IDENTITY": "store",
+        "DRAGOMAN_PORT": str(port),
+        "DRAGOMAN_STORE": str(store),
+    }
     for name, value in (mounts | variables).items():
         monkeypatch.setenv(name, value)
 
     serve_here(["serve"], port, lambda: answers.append(ask(port, "GET /v1/models HTTP/1.1", Authorization="Bearer t")))
 
     printed = capfd.readouterr()
-    assert [status] == [answer.status for answer in answers]
+    said = [line for line in printed.err.splitlines() if not line.startswith("{")]
+    assert expected == ([answer.status for answer in answers], said)
     assert [
+        f"# the store is {store}",
         f"# dragoman is served at http://{LOOPBACK}:{port}; in Phase 1: chat, responses",
         f"# ibex is served at http://{LOOPBACK}:{port}/api; in Phase 1: chat",
     ] == printed.out.splitlines()
-    assert said == [line for line in printed.err.splitlines() if not line.startswith("{")]
 
 
 @confirms("ADR-0018.R2")
@@ -445,7 +459,9 @@ def test_demo_shows_everything(demo: Served) -> None:
     assert 1 == len(tokens)
     assert tokens.pop().startswith("cgt_")
     assert [f"# agents: main ({agent}), beta ("] == [line[: len(agent) + 25] for line in told[:1]]
-    assert ["# chat of fased is off by default; the demo turns it on"] == told[1:]
+    assert ["# chat of fased is off by default; the demo turns it on"] == told[1:2]
+    beginnings = ["# ibex asks over gRPC who is calling, at 127.0.0.1:", "# the store is /"]
+    assert beginnings == [line[: len(start)] for line, start in zip(told[2:], beginnings, strict=True)]
 
 
 @pytest.mark.parametrize("mounts", ["/=dragoman", "/x=fased"])
@@ -496,14 +512,15 @@ def test_every_demo_makes_new_keys(demo: Served, tmp_path: Path) -> None:
         assert [] == [name for name, value in demo.exports.items() if other.exports[name] == value]
 
 
+@confirms("ADR-0033.R3")
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_quietly(tmp_path: Path, sent: signal.Signals) -> None:
-    """SIGTERM and SIGINT end a serving process, which answers what has arrived and leaves no traceback."""
+    """SIGTERM and SIGINT end a serving process with code 0; it leaves no traceback."""
     with served(tmp_path / "log", "demo", "--port", "0") as running:
         answer = ask(running.port, "GET /readyz HTTP/1.1")
         running.process.send_signal(sent)
         code = running.process.wait(timeout=PATIENCE)
 
     assert 200 == answer.status
-    assert {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}[sent] == code
+    assert 0 == code
     assert ["request"] == [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from dragoman.app import known_settings
@@ -18,7 +19,7 @@ from process import launched
 ROOT: Final = Path(__file__).parent.parent
 README: Final = (ROOT / "README.md").read_text()
 SHELL: Final = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-INSTALL, TEST, DEMO, CURL = SHELL
+INSTALL, TEST, DEMO, CURL, KEYS = SHELL
 EXPECTED: Final = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
 
 
@@ -71,13 +72,39 @@ def test_the_test_line_is_what_ci_runs() -> None:
     assert "'/^Test it/,/^## /{/^python3 -m venv/p}'" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("command", re.findall(r"^\| `(dragoman [a-z ]+)` \|", README, re.MULTILINE))
+def test_a_real_key_is_made_as_shown_and_answered(tmp_path: Path) -> None:
+    """The commands make an organisation, an agent and a key in a store, and the gateway over it knows the key."""
+    program = str(Path(sys.executable).with_name("dragoman"))
+    *making, serving = KEYS.replace(".venv/bin/dragoman", program).strip().splitlines()
+    printed = run("\n".join(making), tmp_path)
+    [token] = re.findall(r"^token +(\S+)$", printed, re.MULTILINE)
+
+    variables = {"DRAGOMAN_STORE": "dragoman.db"}
+    command = serving.replace("--port 8080", "--port 0").split()
+    with launched(command, tmp_path / "log", folder=tmp_path, variables=variables) as served:
+        answer = httpx.get(
+            f"http://localhost:{served.port}/v1/models", headers={"authorization": f"Bearer {token}"}, trust_env=False
+        )
+
+    assert (200, "600") == (answer.status_code, answer.headers["x-ratelimit-limit-requests"])
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\| `(dragoman [a-z -]+)`", README, re.MULTILINE))
 def test_every_command_of_the_table_exists(command: str, tmp_path: Path) -> None:
     """Each command of the table has a help page that shows how to use it."""
     printed = run(f"{Path(sys.executable).with_name('dragoman')}{command.removeprefix('dragoman')} --help", tmp_path)
 
     assert f"Usage: {command}" in printed
     assert "For example:" in printed
+
+
+def _accepted(name: str) -> str:
+    """Return a value that the variable *name* takes."""
+    if "LIMIT_" in name:
+        return "600/m"
+    if name.endswith("_IDENTITY"):
+        return "token"
+    return "off" if "ENDPOINT" in name or name.endswith("_LIMITS") else "1"
 
 
 def test_every_variable_of_the_table_is_known(tmp_path: Path) -> None:
@@ -94,7 +121,7 @@ def test_every_variable_of_the_table_is_known(tmp_path: Path) -> None:
         re.sub(r"\[<MOUNT>_\]|<MOUNT>_", "API_", re.sub(r"\[_<OPERATION>\]|_<OPERATION>", "_CHAT", one))
         for one in stated
     ]
-    environment = {name: values.get(name, "off" if "ENDPOINT" in name else "1") for name in names}
+    environment = {name: values.get(name, _accepted(name)) for name in names if "_IDENTITY_" not in name}
     del environment["API_GATEWAY_PASSWORD"]  # beside a token it would have to be said which counts
     settings = read_settings(environment, known_settings(Source()))
 

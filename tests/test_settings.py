@@ -1,6 +1,7 @@
 """Settings: every variable both ways, every misspelling by name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from gateway_conformance.rules import confirms
@@ -15,6 +16,7 @@ from dragoman.settings import (
     process_environment,
     read_settings,
 )
+from dragoman.settings.running import read_running
 
 OPERATIONS = {"chat": True, "embed-text": True, "models": False}
 DIALECTS = {
@@ -56,7 +58,16 @@ def test_without_variables_everything_has_its_default() -> None:
         secret=None,
     )
 
-    assert Settings(host="127.0.0.1", port=8080, mounts=(mount,), aliases=(), development=None) == read()
+    expected = Settings(
+        host="127.0.0.1",
+        port=8080,
+        mounts=(mount,),
+        aliases=(),
+        running=read_running({}),
+        development=None,
+        store=Path.home() / ".local" / "share" / "dragoman" / "dragoman.db",
+    )
+    assert expected == read()
 
 
 def test_variables_of_other_programs_are_left_alone() -> None:

@@ -8,6 +8,7 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.settings import AliasSettings, Dialect, Known, MountSettings, Settings, SettingsError, read_settings
+from dragoman.settings.running import read_running
 
 KNOWN: Final = Known(
     dialects={
@@ -41,7 +42,12 @@ def refused(path: Path, known: Known = KNOWN, /, **variables: str) -> str:
 WHOLE: Final = """
 host = "::1"
 port = 9000
+store = "our.db"
+grace = 5
 phase = 1
+
+[limits]
+key = "20/s"
 
 [phases]
 chat = 2
@@ -73,7 +79,7 @@ visible_to = ["O-1", "o-2"]
 
 
 def test_everything_can_be_said_in_a_file(write: Write) -> None:
-    """Address, flags, mounts, identities, secrets and aliases are taken, each with its default where it is absent."""
+    """Address, store, limits, flags, mounts, identities, secrets and aliases are taken, each with its default."""
     phases = {"chat": 2, "embed-text": 1}
     shy = MountSettings(
         prefix="/shy", dialect="shy", phases=phases, off=frozenset({"chat", "models"}), identity=None, secret=None
@@ -95,7 +101,15 @@ def test_everything_can_be_said_in_a_file(write: Write) -> None:
         visible_to=frozenset({"o-1", "o-2"}),
     )
 
-    expected = Settings(host="::1", port=9000, mounts=(shy, main), aliases=(general, words), development=None)
+    expected = Settings(
+        host="::1",
+        port=9000,
+        mounts=(shy, main),
+        aliases=(general, words),
+        running=read_running({"DRAGOMAN_GRACE": "5", "DRAGOMAN_LIMIT_KEY": "20/s"}),
+        development=None,
+        store=Path("our.db"),
+    )
     assert expected == read(write(WHOLE), SESAME="open")
 
 

@@ -4,37 +4,66 @@ Laws of this file:
 - Whatever does not fit together is refused here, before anything is served, and named (ADR-0001.R2).
 """
 
+import asyncio
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import attrs
+import uuid_utils
 from uuid_utils.compat import uuid7
 
+from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, Directory, Seed, build_directory
+from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
+from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.adapters.log import build_log
-from dragoman.adapters.memory import MemoryStore, build_store
 from dragoman.adapters.secret import build_secret_identity
+from dragoman.adapters.store import follow_store, open_store, read_store
 from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
 from dragoman.contract.traits import read_traits
 from dragoman.errors import Kind
-from dragoman.model import Agent, AgentId, Alias, KeyId, OrganizationId, Principal
+from dragoman.gate.limits import Limits
+from dragoman.gate.room import Room
+from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal, Rate
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
 from dragoman.pipeline import Pipeline, Route, bind, possible_refusals
-from dragoman.ports import Catalogue, EventLog, Identity
-from dragoman.settings import AliasSettings, Dialect, Known, MountSettings, Settings
+from dragoman.ports import Administration, Catalogue, EventLog, Identity
+from dragoman.settings import (
+    AliasSettings,
+    Certificates,
+    Dialect,
+    Known,
+    MountSettings,
+    Settings,
+    identity_variable,
+)
 from dragoman.web.context import Sources
-from dragoman.web.gateway import Gateway
+from dragoman.web.gateway import Gateway, Lifespan
 from dragoman.web.mount import OPTIONS_STATUS, Mount
 from treaty import Document, TreatyError, operations
 
-ANYWHERE: Final = (Kind.MALFORMED_HTTP, Kind.UNKNOWN_URL, Kind.METHOD_NOT_ALLOWED, Kind.INTERNAL_ERROR)
-"""The refusals that every contract needs outside its operations."""
+ANYWHERE: Final = (
+    Kind.MALFORMED_HTTP,
+    Kind.INVALID_HOST,
+    Kind.REQUEST_TIMEOUT,
+    Kind.EXPECTATION_FAILED,
+    Kind.HEADERS_TOO_LARGE,
+    Kind.UNKNOWN_URL,
+    Kind.METHOD_NOT_ALLOWED,
+    Kind.INTERNAL_ERROR,
+)
+"""The refusals that every contract needs outside its operations, beside that of an address where it limits those."""
 
 DEVELOPMENT_ALIASES: Final = tuple(
     AliasSettings(id=name, display_name=name.capitalize(), description=description, category=category, visible_to=None)
@@ -59,12 +88,24 @@ PAGES: Final = {
 """The files of the docs page: name -> media type."""
 
 
+@attrs.frozen(kw_only=True)
+class Guard:
+    """What a gateway bears: *rates* by scope, *capacity* requests in work at once, *trusted_hops* proxies in front."""
+
+    rates: Mapping[str, Rate] = MappingProxyType({})
+    capacity: int = 512
+    trusted_hops: int = 0
+
+
+NO_LIMITS: Final = Guard()
+
+
 def system_sources() -> Sources:
     """Return the clock, the ids and the randomness of this machine."""
     return Sources(
         now=lambda: datetime.now(UTC),
         monotonic=time.perf_counter,
-        request_id=lambda: str(uuid7()),
+        request_id=lambda: str(uuid_utils.uuid7()),  # PERF: its text only, an eighth of the time of a whole UUID
         trace_id=lambda: secrets.token_hex(16),
     )
 
@@ -76,32 +117,120 @@ def known_settings(source: Source) -> Known:
         document = source.dialect(name)
         traits = {str(route.name): read_traits(document, route.operation, where=name) for route in operations(document)}
         dialects[name] = Dialect(
+            asks=_asks(document),
             switches={one.switch: operation for operation, one in traits.items() if one.switch is not None},
             off=frozenset(operation for operation, one in traits.items() if one.default_off),
         )
     return Known(dialects=dialects, operations=source.operations, forwarding=forwarding_operations())
 
 
-def build_gateway(source: Source, settings: Settings) -> Gateway:
-    """Return the gateway that serves the mounts of *settings*, with the organisation for development, or with none."""
+def open_administration(path: Path) -> AbstractAsyncContextManager[Administration]:
+    """Return what opens the store at *path*, made where there is none, and gives what changes it.
+
+    Raises:
+        StoreError: when it is entered, and the store cannot be used.
+    """
     sources = system_sources()
-    store = build_development_store(settings, sources.now())
+    return open_store(path, now=sources.now, new_id=lambda: str(uuid_utils.uuid7()), random=secrets.token_bytes)
+
+
+def prove_store(path: Path) -> bool:
+    """Open and read the store at *path* as a gateway does, for nobody, and return whether it has a key in force.
+
+    Raises:
+        StoreError: naming what is wrong with it.
+    """
+    return bool(asyncio.run(read_store(path)).keys)
+
+
+def prepare_store_identity() -> None:
+    """Import now what `serve_store_identity` would import: most of the time that it takes to begin."""
+    for name in ("dragoman.adapters.store.follower", "dragoman.adapters.identity.service"):
+        import_module(name)
+
+
+async def serve_store_identity(
+    path: Path,
+    *,
+    address: str,
+    certificates: Certificates | None,
+    listening: Callable[[int], None],
+    lifeline: int | None = None,
+) -> None:
+    """Serve who is known to the store at *path* over gRPC at *address*, until a signal ends it (ADR-0031).
+
+    *listening* is called with the port as soon as questions are answered. With a *lifeline*, the file descriptor of a
+    pipe, it also ends when nobody holds its other end.
+
+    Raises:
+        StoreError: the store cannot be used.
+        OSError: the address is taken, or is none of this machine.
+    """
+    sources = system_sources()
+    log, proofs = build_log(sys.stderr.buffer, sources.now), certificates or Certificates()
+
+    def build(stored: Contents) -> Directory:
+        return build_directory(NO_SEED, now=sources.now, stored=stored)
+
+    store = CurrentDirectory(directory=build_directory(NO_SEED, now=sources.now))
+    async with follow_store(path, store, build=build, log=log):
+        await serve_identity(
+            store,
+            address=address,
+            ca=proofs.ca,
+            certificate=proofs.certificate,
+            key=proofs.key,
+            log=log,
+            listening=listening,
+            lifeline=lifeline,
+        )
+
+
+def build_gateway(source: Source, settings: Settings) -> Gateway:
+    """Return the gateway that serves the mounts of *settings*.
+
+    What is in force is that of the store, which is read when the gateway starts, and the organisation for development
+    on top of it, if there is one.
+    """
+    sources = system_sources()
+    seed = _seed(settings, sources.now())
+
+    def build(stored: Contents) -> Directory:
+        return build_directory(seed, now=sources.now, stored=stored)
+
+    store = CurrentDirectory(directory=build_directory(seed, now=sources.now))
     documents = {
         mount.prefix: source.effective(mount.dialect, mount=mount.prefix, phases=mount.phases, off=mount.off)
         for mount in settings.mounts
     }
-    identities = {
-        mount.prefix: _identity(mount, source.dialect(mount.dialect), settings, store) for mount in settings.mounts
-    }
     log = build_log(sys.stderr.buffer, sources.now)
-    return create_app(documents, identity=store, identities=identities, catalogue=store, log=log, sources=sources)
+    service = _remote_identity(settings, sources, log)
+    identities = {
+        mount.prefix: _identity(mount, source.dialect(mount.dialect), settings, store=store, service=service)
+        for mount in settings.mounts
+    }
+    path, running = settings.store, settings.running
+    lifespan: list[Lifespan] = [] if path is None else [partial(follow_store, path, store, build=build, log=log)]
+    if service is not None:
+        lifespan.append(service.connected)
+    guard = Guard(rates=running.limits, capacity=running.max_in_flight, trusted_hops=running.trusted_hops)
+    return create_app(
+        documents,
+        identity=store,
+        identities=identities,
+        catalogue=store,
+        log=log,
+        sources=sources,
+        guard=guard,
+        lifespan=lifespan,
+    )
 
 
-def build_development_store(settings: Settings, now: datetime) -> MemoryStore:
-    """Return a store with the aliases of *settings* and the organisation for development, if there is one.
+def _seed(settings: Settings, now: datetime) -> Seed:
+    """Return what is known without a store: the aliases of *settings* and the organisation for development.
 
-    It has one key with all scopes, and its agents. Without it there is no key; the organisation for which secrets act
-    has the agent `main` then (ADR-0024).
+    The aliases count as long as the store has none. The organisation, if there is one, has one key with all scopes, and
+    its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
     """
     created = int(now.timestamp())
     stated = settings.aliases or DEVELOPMENT_ALIASES
@@ -120,7 +249,7 @@ def build_development_store(settings: Settings, now: datetime) -> MemoryStore:
     named = {"main": str(uuid7())} if development is None else development.agents
     agents = [Agent(id=AgentId(agent), name=name, organization=organization) for name, agent in named.items()]
     keys = {} if development is None else {development.token: _owner(organization)}
-    return build_store(keys=keys, agents=agents, aliases=aliases)
+    return Seed(keys=keys, agents=agents, aliases=aliases)
 
 
 def _organization(settings: Settings) -> OrganizationId:
@@ -131,18 +260,57 @@ def _owner(organization: OrganizationId) -> Principal:
     return Principal(organization=organization, key=KeyId("dev"), scopes=frozenset({"chat", "models"}))
 
 
-def _identity(mount: MountSettings, document: Document, settings: Settings, store: MemoryStore) -> Identity:
+def _identity(
+    mount: MountSettings, document: Document, settings: Settings, *, store: Identity, service: Identity | None
+) -> Identity:
     """Return who knows the keys of *mount* (ADR-0024); *document* is its dialect's, also of what is switched off."""
-    asks = any(route.operation.get("security") for route in operations(document))
+    asks = _asks(document)
     if mount.identity == "none" and asks:
         message = f"mount {mount.prefix}: identity 'none', but its contract asks for a credential; use another"
         raise TreatyError(message)
-    if mount.identity in ("store", "token", "password") and not asks:
+    if mount.identity in ("store", "service", "token", "password") and not asks:
         message = f"mount {mount.prefix}: identity {mount.identity!r}, but its contract asks nobody; use none"
         raise TreatyError(message)
+    remote = asks_service(mount, document)
+    if remote and service is None:
+        message = (
+            f"mount {mount.prefix}: who is calling is known to an identity service, and there is none; name it with "
+            f"DRAGOMAN_IDENTITY_ADDRESS, or set {identity_variable(mount.prefix)}=store"
+        )
+        raise TreatyError(message)
+    if remote and service is not None:
+        return service
     if mount.secret is None:
         return store
     return build_secret_identity(mount.secret, _owner(_organization(settings)), store)
+
+
+def asks_service(mount: MountSettings, document: Document) -> bool:
+    """Whether *mount* asks a service who is calling: its settings say so, or else *document*, its dialect's."""
+    if mount.identity is not None:
+        return mount.identity == "service"
+    return read_traits(document, {}, where=mount.dialect).asks_service
+
+
+def _asks(document: Document) -> bool:
+    """Whether any operation of *document* asks for a credential."""
+    return any(route.operation.get("security") for route in operations(document))
+
+
+def _remote_identity(settings: Settings, sources: Sources, log: EventLog) -> AskedIdentity | None:
+    """Return what asks the identity service of *settings*, if there is one."""
+    service = settings.identity_service
+    if service is None:
+        return None
+    proofs = service.certificates or Certificates()
+    return build_remote_identity(
+        service.address,
+        ca=proofs.ca,
+        certificate=proofs.certificate,
+        key=proofs.key,
+        now=sources.monotonic,
+        log=log,
+    )
 
 
 def forwarding_operations() -> frozenset[str]:
@@ -162,7 +330,7 @@ def prove_servable(document: Document) -> None:
         TreatyError: naming what cannot be served.
     """
     sources = system_sources()
-    store, log = build_store(keys={}), build_log(sys.stderr.buffer, sources.now)
+    store, log = build_directory(NO_SEED, now=sources.now), build_log(sys.stderr.buffer, sources.now)
     create_app({"/": document}, identity=store, catalogue=store, log=log, sources=sources)
 
 
@@ -183,11 +351,14 @@ def create_app(  # noqa: PLR0913 - one argument a port
     catalogue: Catalogue,
     log: EventLog,
     sources: Sources,
+    guard: Guard = NO_LIMITS,
     handlers: Mapping[str, Handler] = HANDLERS,
+    lifespan: Sequence[Lifespan] = (),
 ) -> Gateway:
     """Return the ASGI app that serves *documents*: mount prefix -> effective contract.
 
-    *identities* holds those of single mounts, by prefix; *identity* is that of all others.
+    *identities* holds those of single mounts, by prefix; *identity* is that of all others. Limits are counted in
+    memory, by the clock of *sources*. What *lifespan* makes runs while the app does.
 
     Raises:
         TreatyError: naming what of a contract cannot be served.
@@ -197,13 +368,19 @@ def create_app(  # noqa: PLR0913 - one argument a port
     def uptime() -> float:
         return sources.monotonic() - started
 
+    def ready() -> bool:
+        return not gateway.draining
+
+    limiter = MemoryLimiter(now=lambda: round(sources.monotonic() * SECOND))
+    limits, room = Limits(limiter=limiter, rates=guard.rates), Room(capacity=guard.capacity)
     mounts = {}
     for prefix, document in documents.items():
         contract = _sound_contract(document)
-        services = Services(catalogue=catalogue, published=contract.published, pages=pages, uptime=uptime)
-        pipeline = Pipeline(identity=identities.get(prefix, identity), services=services)
+        services = Services(catalogue=catalogue, published=contract.published, pages=pages, uptime=uptime, ready=ready)
+        pipeline = Pipeline(identity=identities.get(prefix, identity), limits=limits, room=room, services=services)
         mounts[prefix] = Mount(contract, bind_routes(contract, handlers), pipeline, log)
-    return Gateway(mounts, sources, log)
+    gateway = Gateway(mounts, sources, log, trusted_hops=guard.trusted_hops, lifespan=lifespan)
+    return gateway
 
 
 def bind_routes(contract: Contract, handlers: Mapping[str, Handler]) -> list[Route]:
@@ -246,7 +423,8 @@ def require_operations(canonical: Mapping[str, object], handlers: Mapping[str, H
 def _sound_contract(document: Document) -> Contract:
     """Return the compiled contract of *document*, which has every answer outside its operations."""
     contract = compile_contract(document)
-    missing = [kind.value for kind in ANYWHERE if kind not in contract.anywhere]
+    by_address = {Kind.ADDRESS_LIMITED} if "address" in contract.traits.limits_by else set()
+    missing = [kind.value for kind in (*ANYWHERE, *by_address) if kind not in contract.anywhere]
     if missing:
         message = f"{contract.title}: no x-anywhere response carries {', '.join(map(repr, missing))}"
         raise TreatyError(message)

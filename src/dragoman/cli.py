@@ -7,23 +7,36 @@ Laws of this file:
 
 import json
 import os
-import secrets
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter, validators
-from uuid_utils.compat import uuid7
 
-from dragoman.app import build_gateway, compile_routes, known_settings, prove_servable, require_operations
+from dragoman.administration_cli import agents, aliases, keys, orgs
+from dragoman.app import (
+    asks_service,
+    build_gateway,
+    compile_routes,
+    known_settings,
+    prove_servable,
+    prove_store,
+    require_operations,
+)
 from dragoman.contract.source import CANONICAL, PACKAGED, Source
 from dragoman.contract.traits import read_traits
-from dragoman.server import listen, serve
+from dragoman.demonstration import ground
+from dragoman.identity_cli import identity_service
+from dragoman.ports import AdministrationError, StoreError
+from dragoman.server import Ending, hold_signals, listen, serve
 from dragoman.settings import (
+    IDENTITY_VARIABLES,
     Development,
+    IdentityService,
     Known,
     MountSettings,
     Settings,
@@ -31,6 +44,7 @@ from dragoman.settings import (
     mount_prefix,
     process_environment,
     read_settings,
+    read_store_path,
     require_known,
     upper,
 )
@@ -38,6 +52,13 @@ from treaty import Document, TreatyError, operations, problems, resolve, sdk
 
 CHECK_FAILED: Final = 1
 BAD_USAGE: Final = 2
+_KEYLESS: Final = (
+    "dragoman: there is no key, so every request is refused; make one with `dragoman keys create`, "
+    "or see `dragoman demo`\n"
+)
+
+_DEMO_LIMITS: Final = {"DRAGOMAN_LIMIT_ADDRESS": "6000/m", "DRAGOMAN_LIMIT_KEY": "6000/m"}
+"""Limits of the demo that nobody meets by hand: its answers show the headers that tell of limits."""
 
 app = App(
     name="dragoman",
@@ -48,6 +69,9 @@ app = App(
 )
 contract = App(name="contract", help="Show, build and check the contract.")
 app.command(contract)
+for commands in (orgs, keys, agents, aliases):
+    app.command(commands)
+app.command(identity_service, name="identity-service")
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535), help="0 takes a free port.")]
 Phase = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=2))]
@@ -62,13 +86,21 @@ def _fail(message: str, code: int = BAD_USAGE) -> NoReturn:
 
 @app.command(name="serve")
 def serve_command(
-    *, config: Path | None = None, host: str | None = None, port: Port | None = None, folder: Folder = PACKAGED
+    *,
+    config: Path | None = None,
+    host: str | None = None,
+    port: Port | None = None,
+    store: str | None = None,
+    folder: Folder = PACKAGED,
 ) -> None:
     """Serve the mounts that the environment or a settings file names.
 
-    Variables: DRAGOMAN_CONFIG, DRAGOMAN_HOST, DRAGOMAN_PORT, DRAGOMAN_MOUNTS ("/=dragoman,/api=DIALECT"),
+    Variables: DRAGOMAN_CONFIG, DRAGOMAN_HOST, DRAGOMAN_PORT, DRAGOMAN_STORE,
+    DRAGOMAN_MOUNTS ("/=dragoman,/api=DIALECT"),
     DRAGOMAN_[<MOUNT>_]PHASE[_<OPERATION>]=1|2, DRAGOMAN_[<MOUNT>_]ENDPOINT_<OPERATION>=on|off,
-    <MOUNT>_GATEWAY_TOKEN or <MOUNT>_GATEWAY_PASSWORD, and the DRAGOMAN_DEV_* that `dragoman demo`
+    DRAGOMAN_[<MOUNT>_]IDENTITY=store|service|token|password|none,
+    DRAGOMAN_IDENTITY_ADDRESS of an identity service, <MOUNT>_GATEWAY_TOKEN or
+    <MOUNT>_GATEWAY_PASSWORD, and the DRAGOMAN_DEV_* that `dragoman demo`
     exports, which seed one key.
 
     For example:
@@ -80,12 +112,21 @@ def serve_command(
         config: Settings file; DRAGOMAN_CONFIG names one too.
         host: Address to listen on; DRAGOMAN_HOST, else 127.0.0.1.
         port: Port to listen on; DRAGOMAN_PORT, else 8080.
+        store: File that holds keys, agents and aliases; DRAGOMAN_STORE, else the user's own. It is made if need be.
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
-    settings = read_settings(process_environment(), known_settings(source), config=config)
-    if settings.development is None and all(mount.secret is None for mount in settings.mounts):
-        sys.stderr.write("dragoman: there is no key, so every request is refused; see `dragoman demo`\n")
+    environment = process_environment()
+    settings = read_settings(environment, known_settings(source), config=config)
+    if store is not None:
+        settings = attrs.evolve(settings, store=read_store_path(environment, said=store))
+    has_key = settings.store is not None and prove_store(settings.store)
+    if (
+        not has_key
+        and settings.development is None
+        and not any(_knows_somebody(source, one) for one in settings.mounts)
+    ):
+        sys.stderr.write(_KEYLESS)
     _serve(source, settings, host=host, port=port)
 
 
@@ -111,29 +152,32 @@ def demo(
         env_file: Write the export lines to this file too, readable by its owner only.
         folder: Folder with gateway.yaml and overlays/.
     """
+    hold_signals()  # else what is made for the demo would be left behind
     source = Source(folder=folder)
-    seed = Development(
-        token=f"cgt_{secrets.token_urlsafe(32)}",
-        organization=str(uuid7()),
-        agents={name: str(uuid7()) for name in ("main", "beta")},
-    )
     known, woken = _with_everything_on(known_settings(source))
     environment = {
         "DRAGOMAN_MOUNTS": ",".join(f"{_demo_prefix(name)}={name}" for name in source.dialects),
+        **_DEMO_LIMITS,
         **_without_development(process_environment(), source),
         **({} if phase is None else {"DRAGOMAN_PHASE": str(phase)}),
     }
-    settings = attrs.evolve(read_settings(environment, known), development=seed)
-    exports = _exports(source, seed)
-    notes = [f"# agents: {', '.join(f'{name} ({agent})' for name, agent in seed.agents.items())}"]
-    notes += [
+    settings = read_settings(environment, known)
+    notes = [
         f"# {operation} of {mount.dialect} is off by default; the demo turns it on"
         for mount in settings.mounts
         for operation in woken.get(mount.dialect, ())
         if operation not in mount.off
     ]
-    private = None if env_file is None else PrivateFile(path=env_file, lines=exports)
-    _serve(source, settings, host=host, port=port, announce=[*exports, *notes], private=private)
+    asking = [mount for mount in settings.mounts if asks_service(mount, source.dialect(mount.dialect))]
+    with ground(asked=bool(asking)) as made:
+        exports = _exports(source, made.known)
+        agents_made = ", ".join(f"{name} ({agent})" for name, agent in made.known.agents.items())
+        notes = [f"# agents: {agents_made}", *notes]
+        notes += [f"# {mount.dialect} asks over gRPC who is calling, at {made.address}" for mount in asking]
+        service = None if made.address is None else IdentityService(address=made.address, certificates=None)
+        settings = attrs.evolve(settings, development=None, store=made.store, identity_service=service)
+        private = None if env_file is None else PrivateFile(path=env_file, lines=exports)
+        _serve(source, settings, host=host, port=port, announce=[*exports, *notes], private=private)
 
 
 @contract.command
@@ -289,19 +333,34 @@ def _serve(  # noqa: PLR0913 - what the two serving commands share
     except OSError as error:
         _fail(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}; choose another --port or --host")
     with listener:
+        hold_signals()
         if private is not None:
             private.write()
         name, number = listener.getsockname()[:2]
         url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
         for line in announce:
             sys.stdout.write(f"{line}\n")
+        assert settings.store is not None  # noqa: S101 - whoever serves has one
+        sys.stdout.write(f"# the store is {settings.store.absolute()}\n")
         for mount in settings.mounts:
             base = url + mount.prefix.rstrip("/")
             sys.stdout.write(f"# {mount.dialect} is served at {base}{_phases_of(source, mount)}\n")
             if announce and (example := _curl(source, mount, base)):
                 sys.stdout.write(f"#   {example}\n")
         sys.stdout.flush()
-        serve(gateway, listener)
+        running = settings.running
+        make_own = partial(build_gateway, Source(folder=source.folder), settings)  # picklable, as workers need it
+        serve(
+            make_own if running.workers > 1 else lambda: gateway,
+            listener,
+            workers=running.workers,
+            ending=Ending(delay=running.drain_delay, grace=running.grace),
+        )
+
+
+def _knows_somebody(source: Source, mount: MountSettings) -> bool:
+    """Whether *mount* may let somebody pass without a key of the store."""
+    return mount.secret is not None or asks_service(mount, source.dialect(mount.dialect))
 
 
 def _phases_of(source: Source, mount: MountSettings) -> str:
@@ -355,14 +414,11 @@ def _curl(source: Source, mount: MountSettings, base: str) -> str | None:
 
 
 def _without_development(environment: Mapping[str, str], source: Source) -> dict[str, str]:
-    """Return *environment* without an earlier demo's keys and the secrets of mounts: the demo has one key for all."""
-    exported = {f"{_exported(name)}{key}" for name in source.dialects for key in ("TOKEN", "AGENT_ID", "ORG_ID")}
-    secrets_of_mounts = ("_GATEWAY_TOKEN", "_GATEWAY_PASSWORD")
-    return {
-        name: value
-        for name, value in environment.items()
-        if name not in exported and not name.endswith(secrets_of_mounts)
-    }
+    """Return *environment* without an earlier demo's keys, other identities and their secrets: there is one key."""
+    left_out = {f"{_exported(name)}{key}" for name in source.dialects for key in ("TOKEN", "AGENT_ID", "ORG_ID")}
+    left_out.update(IDENTITY_VARIABLES)
+    of_mounts = ("_GATEWAY_TOKEN", "_GATEWAY_PASSWORD", "_IDENTITY")
+    return {name: value for name, value in environment.items() if name not in left_out and not name.endswith(of_mounts)}
 
 
 def _effective(source: Source, dialect: str, *, mount: str, phase: int, off: frozenset[str] = frozenset()) -> Document:
@@ -398,7 +454,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except (TreatyError, SettingsError) as error:
+    except (TreatyError, SettingsError, StoreError, AdministrationError) as error:
         _fail(str(error))
     except BrokenPipeError:
         # Whoever read the output has left, as `head` does; Python would complain again while it closes the stream.

@@ -15,21 +15,39 @@ import attrs
 
 from dragoman.settings.address import mount_prefix, port_number
 from dragoman.settings.errors import SettingsError, nearest, require_known
-from dragoman.settings.file import EMPTY, AliasSettings, File, MountTable, read_file
-from dragoman.settings.flags import PREFIX, Flags, choice, mount_name, upper
+from dragoman.settings.file import EMPTY, AliasSettings, File, MountTable, read_file, read_store_key
+from dragoman.settings.flags import PREFIX, Flags, choice, mount_name, start_of, upper
+from dragoman.settings.identity import (
+    IDENTITY_VARIABLES,
+    Certificates,
+    IdentityService,
+    is_loopback,
+    read_certificates,
+    read_identity_service,
+)
 from dragoman.settings.known import Dialect, Known
+from dragoman.settings.running import RUNNING_VARIABLES, Running, read_running
+from dragoman.settings.store import CONFIG, STORE, default_store, require_spelt, store_in
 
 __all__ = [
+    "IDENTITY_VARIABLES",
     "AliasSettings",
+    "Certificates",
     "Development",
     "Dialect",
+    "IdentityService",
     "Known",
     "MountSettings",
+    "Running",
     "Settings",
     "SettingsError",
+    "identity_variable",
+    "is_loopback",
     "mount_prefix",
     "process_environment",
+    "read_certificates",
     "read_settings",
+    "read_store_path",
     "require_known",
     "upper",
 ]
@@ -37,15 +55,15 @@ __all__ = [
 DEVELOPMENT: Final = ("DRAGOMAN_DEV_TOKEN", "DRAGOMAN_DEV_AGENT_ID", "DRAGOMAN_DEV_ORG_ID")
 """What `dragoman demo` exports for the canonical contract; `dragoman serve` seeds one key from them."""
 
-_FIXED: Final = ("DRAGOMAN_HOST", "DRAGOMAN_PORT", "DRAGOMAN_MOUNTS", "DRAGOMAN_CONFIG", *DEVELOPMENT)
+_FIXED: Final = ("DRAGOMAN_HOST", "DRAGOMAN_PORT", "DRAGOMAN_MOUNTS", CONFIG, STORE, *DEVELOPMENT)
 
 
 @attrs.frozen(kw_only=True)
 class MountSettings:
     """A mount: *prefix* (`/` for the root), *dialect*, *phases* by operation, and the operations that are *off*.
 
-    *identity* is `store`, `token`, `password`, `none`, or None where nobody said which; *secret* is what `token` and
-    `password` compare with.
+    *identity* is `store`, `service`, `token`, `password`, `none`, or None where nobody said which; *secret* is what
+    `token` and `password` compare with.
     """
 
     prefix: str
@@ -67,13 +85,16 @@ class Development:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that can be set."""
+    """Everything that can be set. *store* is None where nothing is to outlive the process."""
 
     host: str
     port: int
     mounts: tuple[MountSettings, ...]
     aliases: tuple[AliasSettings, ...]
+    running: Running
     development: Development | None
+    store: Path | None = None
+    identity_service: IdentityService | None = None
 
 
 def process_environment() -> Mapping[str, str]:
@@ -90,7 +111,7 @@ def read_settings(
         SettingsError: naming the variable or the dotted path in the file, and what it may be.
     """
     stated = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    path = config or (Path(stated["DRAGOMAN_CONFIG"]) if "DRAGOMAN_CONFIG" in stated else None)
+    path = config or (Path(stated[CONFIG]) if CONFIG in stated else None)
     file = EMPTY if path is None else read_file(path, known)
     tables = _tables(stated, file, known, mounts)
     flags = Flags(layers=(stated, file.flags), known=known)
@@ -104,8 +125,29 @@ def read_settings(
         port=port_number(both.get("DRAGOMAN_PORT", "8080"), "DRAGOMAN_PORT"),
         mounts=tuple(_mount(table, flags, environment) for table in tables.values()),
         aliases=file.aliases,
+        running=read_running(both),
         development=_read_development(stated),
+        store=store_in(both[STORE], STORE, environment) if STORE in both else default_store(environment),
+        identity_service=read_identity_service(both),
     )
+
+
+def read_store_path(environment: Mapping[str, str], *, said: str | None = None, config: Path | None = None) -> Path:
+    """Return where the store is: what `--store` *said*, the variable, the file, or the user's own place for such files.
+
+    Of the other settings nothing is read, for who changes the store need not be able to serve.
+
+    Raises:
+        SettingsError: naming what of them is no path, or is misspelt.
+    """
+    if said is not None:
+        return store_in(said, "--store", environment)
+    require_spelt(environment)
+    if STORE in environment:
+        return store_in(environment[STORE], STORE, environment)
+    path = config or (Path(environment[CONFIG]) if CONFIG in environment else None)
+    stated = None if path is None else read_store_key(path)
+    return default_store(environment) if stated is None else store_in(stated, f"{path}: store", environment)
 
 
 def _tables(stated: Mapping[str, str], file: File, known: Known, default: str) -> dict[str, MountTable]:
@@ -131,9 +173,10 @@ def _require_valid(stated: Mapping[str, str], flags: Flags, tables: Mapping[str,
     choices = flags.choices("/")
     for prefix in tables:
         choices |= flags.choices(prefix)
+    fixed = {*_FIXED, *RUNNING_VARIABLES, *IDENTITY_VARIABLES}
     for name, value in stated.items():
-        if name not in {*_FIXED, *choices}:
-            hint = nearest(name, {*_FIXED, *choices}) or "`dragoman serve --help` lists the variables"
+        if name not in {*fixed, *choices}:
+            hint = nearest(name, {*fixed, *choices}) or "`dragoman serve --help` lists the variables"
             message = f"unknown variable {name}; {hint}"
             raise SettingsError(message)
         if name in choices:  # also where a more specific flag wins: a bad value is never ignored
@@ -144,7 +187,7 @@ def _mount(table: MountTable, flags: Flags, environment: Mapping[str, str]) -> M
     turned_off = {operation for operation, on in table.switched.items() if not on}
     turned_on = {operation for operation, on in table.switched.items() if on}
     default_off = (flags.known.dialects[table.dialect].off | turned_off) - turned_on
-    identity, secret = _identity(table, environment)
+    identity, secret = _identity(table, flags, environment)
     return MountSettings(
         prefix=table.prefix,
         dialect=table.dialect,
@@ -155,12 +198,23 @@ def _mount(table: MountTable, flags: Flags, environment: Mapping[str, str]) -> M
     )
 
 
-def _identity(table: MountTable, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the identity of a mount and its secret; a secret in its variable says which identity it is for."""
+def identity_variable(prefix: str) -> str:
+    """Return the variable that says which identity the mount *prefix* has; that of the root is for all mounts."""
+    return f"{start_of(prefix)}IDENTITY"
+
+
+def _identity(table: MountTable, flags: Flags, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return the identity of a mount and its secret; a secret in its variable says which identity it is for.
+
+    What is said for all mounts is for those that ask for a credential, and have no secret in a variable of their own.
+    """
     where = f"mount {table.prefix}"
     names = {kind: f"{mount_name(table.prefix)}_GATEWAY_{kind.upper()}" for kind in ("token", "password")}
     given = {kind: environment[name] for kind, name in names.items() if environment.get(name)}
-    identity = table.identity
+    identity = environment.get(identity_variable(table.prefix)) if mount_name(table.prefix) else None
+    if identity is None and flags.known.dialects[table.dialect].asks and not given:
+        identity = environment.get(identity_variable("/"))
+    identity = identity or table.identity
     if identity is None and len(given) > 1:
         message = f"{where}: {' and '.join(names.values())} are both set; say which counts with `identity`"
         raise SettingsError(message)

@@ -14,13 +14,28 @@ import attrs
 
 from dragoman.settings.address import mount_prefix, port_number
 from dragoman.settings.errors import SettingsError, require_known
-from dragoman.settings.flags import PREFIX, SWITCH, choice, common_phase, own_phase, own_start, upper
+from dragoman.settings.flags import IDENTITIES, PREFIX, SWITCH, choice, common_phase, own_phase, own_start, upper
+from dragoman.settings.identity import ADDRESS, FILES, PLAINTEXT, address_in, content_of
 from dragoman.settings.known import Known
+from dragoman.settings.running import DIVERGENT, LIMITS, NUMBERS, limit_in, limit_variable, number_in
+from dragoman.settings.store import STORE, store_in
 
-IDENTITIES: Final = ("store", "token", "password", "none")
 CATEGORIES: Final = ("llm", "embedding")
 _KINDS: Final = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}
-_TOP: Final = ("host", "port", "phase", "phases", "endpoints", "mounts", "alias")
+_TOP: Final = (
+    "host",
+    "port",
+    "store",
+    "phase",
+    "phases",
+    "endpoints",
+    "mounts",
+    "alias",
+    "limits",
+    "identity_service",
+    DIVERGENT,
+    *NUMBERS,
+)
 _MOUNT: Final = ("prefix", "dialect", "identity", "secret", "phase", "phases", "endpoints")
 _ALIAS: Final = ("id", "display_name", "description", "category", "visible_to")
 
@@ -65,12 +80,25 @@ def read_file(path: Path, known: Known) -> File:
     Raises:
         SettingsError: naming the file and the dotted path, and what can stand there.
     """
+    return _Reader(path=path, known=known).file(_read(path))
+
+
+def read_store_key(path: Path) -> str | None:
+    """Return where the file at *path* says that the store is, None where it does not; the rest is not judged.
+
+    Raises:
+        SettingsError: naming the file and the dotted path.
+    """
+    nobody = Known(dialects={}, operations={}, forwarding=())
+    return dict(_Reader(path=path, known=nobody).store(_read(path))).get(STORE)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
         raise SettingsError(message) from error
-    return _Reader(path=path, known=known).file(document)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,8 +109,8 @@ class _Reader:
     known: Known
 
     def file(self, document: Mapping[str, Any]) -> File:
-        self._keys(document, _TOP, "")
-        flags = dict([*self._address(document), *self._flags(document, PREFIX, "")])
+        told = [*self.store(document), *self._address(document), *self._running(document), *self._service(document)]
+        flags = dict([*told, *self._flags(document, PREFIX, "")])
         mounts: dict[str, MountTable] = {}
         tables = self._typed(document, "mounts", dict, "", {})
         for name in tables:
@@ -95,6 +123,17 @@ class _Reader:
             flags |= self._flags(table, own_start(mount.prefix), where)
         return File(flags=flags, mounts=mounts, aliases=tuple(self._aliases(document)))
 
+    def store(self, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield where the store is, as its variable; the names of all settings at the top are judged here."""
+        self._keys(document, _TOP, "")
+        if "store" in document:
+            text = document["store"]
+            if not isinstance(text, str):  # it is not shown, as that of a secret is not
+                message = f"{self.path}: store: it must be {_KINDS[str]}"
+                raise SettingsError(message)
+            store_in(text, f"{self.path}: store", {"HOME": "/"})
+            yield STORE, text
+
     def _address(self, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if "host" in document:
             yield "DRAGOMAN_HOST", self._typed(document, "host", str, "")
@@ -102,6 +141,43 @@ class _Reader:
             port = str(self._typed(document, "port", int, ""))
             port_number(port, f"{self.path}: port")
             yield "DRAGOMAN_PORT", port
+
+    def _running(self, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield how a process runs as variables; each value is judged here, by its path."""
+        for name in NUMBERS:
+            if name in document:
+                text = str(self._typed(document, name, int, ""))
+                number_in(name)(text, f"{self.path}: {name}")
+                yield f"{PREFIX}{upper(name)}", text
+        if DIVERGENT in document:
+            stated = document[DIVERGENT]
+            if not isinstance(stated, bool):
+                raise self._refusal(DIVERGENT, stated, "true or false")
+            yield f"{PREFIX}{upper(DIVERGENT)}", "on" if stated else "off"
+        limits = self._typed(document, "limits", dict, "", {})
+        self._keys(limits, tuple(LIMITS), "limits.")
+        for name in limits:
+            text = self._typed(limits, name, str, "limits.")
+            limit_in(text, f"{self.path}: limits.{name}")
+            yield limit_variable(name), text
+
+    def _service(self, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield which service knows who is calling as variables; each value is judged here, by its path."""
+        where = "identity_service."
+        table = self._typed(document, "identity_service", dict, "", {})
+        self._keys(table, ("address", "plaintext", *FILES), where)
+        if "address" in table:
+            yield ADDRESS, address_in(self._typed(table, "address", str, where), f"{self.path}: {where}address")
+        for name, variable in FILES.items():
+            if name in table:
+                path = self._typed(table, name, str, where)
+                content_of(path, f"{self.path}: {where}{name}")
+                yield variable, path
+        if "plaintext" in table:
+            stated = table["plaintext"]
+            if not isinstance(stated, bool):
+                raise self._refusal(where + "plaintext", stated, "true or false")
+            yield PLAINTEXT, "on" if stated else "off"
 
     def _mount(self, name: str, table: Mapping[str, Any], where: str) -> MountTable:
         dialect = self._typed(table, "dialect", str, where, name)

@@ -17,6 +17,8 @@ from dragoman.settings.known import Known
 PREFIX: Final = "DRAGOMAN_"
 PHASES: Final[Mapping[str, int]] = {"1": 1, "2": 2}
 SWITCH: Final[Mapping[str, bool]] = {"on": True, "off": False}
+IDENTITIES: Final[Mapping[str, str]] = {name: name for name in ("store", "service", "token", "password", "none")}
+"""Who may know the keys of a mount (ADR-0024, ADR-0031)."""
 FORWARDING: Final = 2
 """The phase in which an operation forwards."""
 
@@ -35,7 +37,11 @@ class Flags:
         start = start_of(prefix)
         phases = [f"{start}PHASE_{upper(name)}" for name, forwards in self.known.operations.items() if forwards]
         endpoints = [f"{start}ENDPOINT_{upper(name)}" for name in self.known.operations]
-        return {**dict.fromkeys([f"{start}PHASE", *phases], PHASES), **dict.fromkeys(endpoints, SWITCH)}
+        return {
+            **dict.fromkeys([f"{start}PHASE", *phases], PHASES),
+            **dict.fromkeys(endpoints, SWITCH),
+            f"{start}IDENTITY": IDENTITIES,
+        }
 
     def phases(self, prefix: str) -> dict[str, int]:
         """Return the phase of each operation that forwards, at the mount *prefix*."""
