@@ -1,7 +1,8 @@
 """A program that serves with two workers, as long as the file that it is given does not exist.
 
 Laws of this file:
-- It is started as a process of its own: `python starting.py FILE`. It prints its port, and every request gets a 204.
+- It is started as a process of its own: `python starting.py FILE`. It prints its port and, to standard error, how each
+  worker has started; every request gets a 204.
 """
 
 import functools
@@ -26,7 +27,9 @@ class Obstructed:
         """Start or not, and answer."""
         if scope["type"] == "lifespan":
             await receive()
-            await send({"type": f"lifespan.startup.{'failed' if self._obstacle.exists() else 'complete'}"})
+            outcome = "failed" if self._obstacle.exists() else "complete"
+            sys.stderr.write(f"startup {outcome}\n")
+            await send({"type": f"lifespan.startup.{outcome}"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
             return

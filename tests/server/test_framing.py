@@ -96,6 +96,18 @@ def test_requests_are_read_the_same_in_pieces(line: Line, size: int) -> None:
     assert [501, 501, 200] == [answer.status for answer in answers]
 
 
+@confirms("ADR-0034.R4")
+def test_an_empty_line_may_come_in_halves(line: Line) -> None:
+    """An empty line between requests, which older callers send, is none of them, wherever it is cut."""
+    with line.connect() as caller:
+        caller.sendall(chat(BODY) + b"\r")
+        line.events()  # the gateway has read this by now
+        caller.sendall(b"\n" + LAST)
+        answers = read_answers(caller)
+
+    assert [501, 200] == [answer.status for answer in answers]
+
+
 @confirms("ADR-0034.R5", "ADR-0010.R4")
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_what_follows_an_answer_that_closes_is_not_served(line: Line, framing: str) -> None:

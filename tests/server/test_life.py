@@ -218,15 +218,16 @@ PROGRAM: Final = Path(__file__).with_name("starting.py")
 def test_a_worker_that_cannot_start_does_not_end_one_that_serves(tmp_path: Path) -> None:
     """While a worker cannot be replaced the other one answers, and when it can be there are two again."""
     obstacle = tmp_path / "obstacle"
-    with launched([sys.executable, str(PROGRAM), str(obstacle)], tmp_path / "log") as running:
-        assert comes_true(lambda: len(pids_of_workers(running)) == 2)
+    log = tmp_path / "log"
+    with launched([sys.executable, str(PROGRAM), str(obstacle)], log) as running:
+        assert comes_true(lambda: log.read_text(encoding="utf-8").count("startup complete") == 2)
         obstacle.touch()
         [killed, _] = pids_of_workers(running)
         os.kill(killed, signal.SIGKILL)
-        tried = comes_true(lambda: "startup failed" in (tmp_path / "log").read_text(encoding="utf-8"))
+        tried = comes_true(lambda: "startup failed" in log.read_text(encoding="utf-8"))
         statuses = {ask(running.port, "GET / HTTP/1.1").status for _ in range(20)}
         obstacle.unlink()
-        replaced = comes_true(lambda: len(pids_of_workers(running)) == 2)
+        replaced = comes_true(lambda: log.read_text(encoding="utf-8").count("startup complete") == 3)
         code = end(running)
 
     assert (True, {204}, True, 0) == (tried, statuses, replaced, code)

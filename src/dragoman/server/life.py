@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
@@ -181,40 +180,39 @@ class Supervisor:
         self._count = count
         self._spawn = multiprocessing.get_context("spawn")
         self._workers: list[SpawnProcess] = []
-        self._served = self._spawn.Event()  # whether any worker ever did
         self._told = 0
 
     def run(self) -> None:
         """Serve until a signal ends it; exit with a code of failure when no worker can start."""
         before = {number: signal.signal(number, self._tell) for number in SIGNALS}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        resource_tracker.ensure_running()  # else the first worker's start does it, and lets signals through
+        served = self._spawn.Event()  # whether any worker ever did; making the first one lets held signals through
         try:
             while not self._told:
                 for _ in range(self._count - len(self._workers)):
-                    self._start()
+                    self._start(served)
                 wait([worker.sentinel for worker in self._workers], timeout=0.5)
-                self._bury()
+                self._bury(served)
             self._wait_for_all()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _start(self) -> None:
+    def _start(self, served: Event) -> None:
         with held_signals():  # which would miss a worker that is not listed yet; it begins with them held back
             if self._told:
                 return
-            worker = self._spawn.Process(target=work, args=(self._config, self._listener, self._served))
+            worker = self._spawn.Process(target=work, args=(self._config, self._listener, served))
             worker.start()
             self._workers.append(worker)
 
-    def _bury(self) -> None:
+    def _bury(self, served: Event) -> None:
         """Forget the workers that have died, so that others take their places."""
         for worker in [one for one in self._workers if not one.is_alive()]:
             self._workers.remove(worker)
             if worker.exitcode != STARTUP_FAILURE or self._told:
                 continue
-            if self._served.is_set():
+            if served.is_set():
                 time.sleep(RETRY)
                 continue
             self._tell(signal.SIGINT)

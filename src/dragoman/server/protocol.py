@@ -131,6 +131,7 @@ class Protocol(HttpToolsProtocol):
         self._stage = OPENED
         self._reading = Alarm(self.loop, self._on_late)
         self._fed = 0  # bytes since the last progress: since a head began, or since the last piece of a body
+        self._in_empty_line = False  # half of one came behind a request
         self._bulky = False
         self._drained = 0
         self._timed = True  # whether the deadline of a head stands: here it is that of the connection
@@ -183,7 +184,7 @@ class Protocol(HttpToolsProtocol):
         if self._stage is DEAF or self.transport.draining:  # type: ignore[attr-defined]
             self._ignore(data)
             return
-        begins = self._fed == 0 and self._stage in (OPENED, BETWEEN)
+        begins = self._fed == 0 and self._stage in (OPENED, BETWEEN) and not self._in_empty_line
         self._fed += len(data)
         if begins and begins_with_line_feed(data):
             self._break(Kind.MALFORMED_HTTP)
@@ -193,6 +194,8 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
         if self._stage is not BETWEEN:  # PERF: what came whole is not timed
             self._time()
+        else:
+            self._in_empty_line = data.endswith(b"\r")
 
     def _parse_much(self, data: bytes) -> None:
         """Parse more than a head may have: a body, several requests, or something to be refused."""
