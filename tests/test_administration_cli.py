@@ -147,6 +147,29 @@ def test_a_rotation_tells_both_keys(told: Callable[..., Any], path: Path) -> Non
     assert [second["id"], third["id"], None] == [key["successor"] for key in told("keys", "list")]
 
 
+def test_a_key_that_lives_to_the_last_year_can_be_rotated(told: Callable[..., Any]) -> None:
+    """A successor ends with the key that it replaces where its own life would go beyond the last year there is."""
+    told("orgs", "create", "acme")
+    first = told("keys", "create", "--org", "acme", "--expires", "9999-12-31T23:59:59.999Z")
+
+    second = told("keys", "rotate", first["id"])
+
+    assert first["expires"] == second["expires"]
+
+
+@confirms("ADR-0030.R1")
+@pytest.mark.parametrize("given", ["orgs show {}", "keys show one {}", "agents list --org {}", "{} list"])
+def test_a_token_in_a_wrong_place_is_not_told(told: Callable[..., Any], command: Command, given: str) -> None:
+    """Whatever is wrong with what was given, no error shows a token that stands in it."""
+    told("orgs", "create", "acme")
+    token = told("keys", "create", "--org", "acme")["token"]
+
+    outcome = command(*given.format(token).split())
+
+    assert 2 == outcome.code
+    assert token not in f"{outcome.out}{outcome.err}"
+
+
 def test_what_is_revoked_is_dated(told: Callable[..., Any]) -> None:
     """`revoke` prints what was revoked with the time; it stays listed."""
     org = told("orgs", "create", "acme")

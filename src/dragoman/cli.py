@@ -7,6 +7,7 @@ Laws of this file:
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,8 @@ _KEYLESS: Final = (
     "or see `dragoman demo`\n"
 )
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9]{1,16}_[a-z2-7]{12}_[A-Za-z0-9_-]{16,}", re.ASCII)
+
 _DEMO_LIMITS: Final = {"DRAGOMAN_LIMIT_ADDRESS": "6000/m", "DRAGOMAN_LIMIT_KEY": "6000/m"}
 """Limits of the demo that nobody meets by hand: its answers show the headers that tell of limits."""
 
@@ -80,7 +83,8 @@ Folder = Annotated[Path, Parameter(name="--contract", help="Folder with gateway.
 
 
 def _fail(message: str, code: int = BAD_USAGE) -> NoReturn:
-    sys.stderr.write(f"dragoman: {message}\n")
+    """End the program; what looks like a token in *message*, given in a wrong place, is not shown (ADR-0030.R1)."""
+    sys.stderr.write(f"dragoman: {_TOKEN.sub('a token', message)}\n")
     sys.exit(code)
 
 
@@ -127,6 +131,16 @@ def serve_command(
         and not any(_knows_somebody(source, one) for one in settings.mounts)
     ):
         sys.stderr.write(_KEYLESS)
+    if settings.development is not None:
+        sys.stderr.write(
+            "dragoman: the key in DRAGOMAN_DEV_TOKEN passes too, without end; unset it to serve the store alone\n"
+        )
+    for mount in settings.mounts:
+        known = read_traits(source.dialect(mount.dialect), {}, where=mount.dialect).limits_by
+        if unknown := sorted(settings.running.limits.keys() - known - {"failed-logins"}):
+            sys.stderr.write(
+                f"dragoman: no limit of {', '.join(unknown)} holds at {mount.prefix}: its dialect has none\n"
+            )
     _serve(source, settings, host=host, port=port)
 
 

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.adapters.identity.answers import CAPACITY, Answers
+from dragoman.adapters.identity.answers import CAPACITY, FLIGHTS, Answers
 from dragoman.ports import IdentityUnavailableError
 
 DOWN: Final = IdentityUnavailableError()
@@ -203,6 +203,28 @@ def test_a_question_that_nobody_waits_for_ends_quietly(kept: Kept) -> None:
     asyncio.run(leave())
 
     assert ([], "unavailable") == (unheard, kept.after(0))
+
+
+def test_guesses_do_not_queue_without_end(kept: Kept) -> None:
+    """While as many unknown keys wait as may, another one gets no answer at once, and a known one is asked about."""
+    assert "yes" == kept.after(0, key="known")
+    kept.service.clock += 2
+
+    async def crowd() -> tuple[bool, str | None]:
+        kept.service.gate, kept.service.reached = asyncio.Event(), asyncio.Event()
+        waiting = [
+            asyncio.create_task(kept.answers.about(f"guess {number}", kept.service.question("guess")))
+            for number in range(FLIGHTS)
+        ]
+        await kept.service.reached.wait()
+        with pytest.raises(IdentityUnavailableError):
+            await kept.answers.about("one more", kept.service.question("one more"))
+        known = asyncio.create_task(kept.answers.about("known", kept.service.question("known")))
+        kept.service.gate.set()
+        await asyncio.gather(*waiting)
+        return "one more" in kept.service.asked, await known
+
+    assert (False, "yes") == asyncio.run(crowd())
 
 
 def test_only_so_many_answers_are_kept_and_those_in_use_stay(kept: Kept) -> None:

@@ -247,7 +247,11 @@ def work(config: Config, listener: socket.socket, served: Event) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     config.configure_logging()
-    Server(config, served.set).run([listener])
+    try:
+        Server(config, served.set).run([listener])
+    except Exception as error:  # noqa: BLE001 - whatever it is, another start would end alike
+        sys.stderr.write(f"dragoman: a worker cannot start: {type(error).__name__}\n")
+        sys.exit(STARTUP_FAILURE)
 
 
 @contextlib.contextmanager

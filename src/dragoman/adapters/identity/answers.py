@@ -25,6 +25,9 @@ SURVIVAL: Final = 60.0
 CAPACITY: Final = 10_000
 """How many valid answers are kept, and how many others: some 7 MB and 2 MB."""
 
+FLIGHTS: Final = 128
+"""How many questions about unknown keys wait at once: beyond them nobody waits, so that guesses take no one's place."""
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 V = TypeVar("V")
@@ -71,6 +74,8 @@ class Answers(Generic[K, T]):
             return None
         flight = self._flights.get(key)
         if flight is None:
+            if len(self._flights) >= FLIGHTS and key not in self._valid:
+                raise IdentityUnavailableError
             flight = self._flights[key] = asyncio.create_task(self._ask(key, question))
         outcome = await asyncio.shield(flight)
         if outcome is None:

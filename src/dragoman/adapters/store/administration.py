@@ -227,7 +227,7 @@ class StoreAdministration:
                 name=noun.name,
                 prefix=noun.prefix,
                 scopes=list_text(noun.scopes),
-                expires=None if noun.expires is None else milliseconds(time + (noun.expires - old.created)),
+                expires=None if noun.expires is None else milliseconds(_as_long(noun.expires, old.created, time)),
                 rate=_stored(noun.rate),
             )
             end = time + overlap if noun.expires is None else min(time + overlap, noun.expires)
@@ -311,6 +311,14 @@ def _names(table: Table, named: str) -> ColumnElement[bool]:
 
 def _stored(rate: Rate | None) -> str | None:
     return None if rate is None else rate_text(rate)
+
+
+def _as_long(expires: datetime, created: datetime, now: datetime) -> datetime:
+    """Return when what is made *now* ends, which lives as long as what was *created* until it *expires*."""
+    try:
+        return now + (expires - created)
+    except OverflowError:  # beyond the last year there is
+        return expires
 
 
 def _is_title(text: str) -> bool:
