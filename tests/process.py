@@ -97,7 +97,7 @@ class Served:
         The gateway has one thread: when it answers a new request, the events of all earlier ones are written.
         """
         ask(self.port, "GET /livez HTTP/1.1", X_Request_ID="settled")
-        events = [json.loads(text) for text in self.log.read_text().splitlines()]
+        events = [json.loads(text) for text in self.log.read_text().splitlines() if text.startswith("{")]
         return [event for event in events if event.get("caller_request_id") != "settled"]
 
     def events_of(self, request_id: str) -> list[dict[str, Any]]:

@@ -318,7 +318,6 @@ KEYLESS: Final = (
     "dragoman: there is no key, so every request is refused; make one with `dragoman keys create`, "
     "or see `dragoman demo`"
 )
-ENDLESS: Final = "dragoman: the key in DRAGOMAN_DEV_TOKEN passes too, without end; unset it to serve the store alone"
 LIMITLESS: Final = "dragoman: no limit of key holds at /low: its dialect has none"
 LIMITED: Final = {"DRAGOMAN_LIMIT_KEY": "5/m", "DRAGOMAN_MOUNTS": "/=dragoman,/api=ibex,/low=relay"}
 DEVELOPMENT: Final = {"DRAGOMAN_DEV_TOKEN": "t", "DRAGOMAN_DEV_AGENT_ID": AGENT, "DRAGOMAN_DEV_ORG_ID": OWN}
@@ -327,7 +326,7 @@ DEVELOPMENT: Final = {"DRAGOMAN_DEV_TOKEN": "t", "DRAGOMAN_DEV_AGENT_ID": AGENT,
 @confirms("ADR-0018.R2")
 @pytest.mark.parametrize(
     ("variables", "expected"),
-    [({}, ([401], [KEYLESS])), (DEVELOPMENT, ([200], [ENDLESS])), (LIMITED, ([401], [KEYLESS, LIMITLESS]))],
+    [({}, ([401], [KEYLESS])), (DEVELOPMENT, ([200], [])), (LIMITED, ([401], [KEYLESS, LIMITLESS]))],
 )
 def test_serve_serves_until_a_signal(
     capfd: pytest.CaptureFixture[str],

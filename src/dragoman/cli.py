@@ -131,10 +131,6 @@ def serve_command(
         and not any(_knows_somebody(source, one) for one in settings.mounts)
     ):
         sys.stderr.write(_KEYLESS)
-    if settings.development is not None:
-        sys.stderr.write(
-            "dragoman: the key in DRAGOMAN_DEV_TOKEN passes too, without end; unset it to serve the store alone\n"
-        )
     for mount in settings.mounts:
         known = read_traits(source.dialect(mount.dialect), {}, where=mount.dialect).limits_by
         if unknown := sorted(settings.running.limits.keys() - known - {"failed-logins"}):

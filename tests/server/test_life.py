@@ -79,7 +79,8 @@ def begin(running: Served, request_id: str) -> socket.socket:
 
 def events_in(tmp_path: Path) -> dict[str, dict[str, Any]]:
     """Return the events in the log by the caller's id; every line is an event."""
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+    told = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    lines = [json.loads(line) for line in told if line.startswith("{")]
     assert {"request"} == {line["event"] for line in lines}
     return {event["caller_request_id"]: event for event in lines if "caller_request_id" in event}
 

@@ -37,13 +37,15 @@ async def log_in(
     if operation.scopes is None:
         return None
     await limits.admit_login(operation, address)
+    failures = limits.failures
     try:
         principal = await _authenticate(identity, headers)
     except Refusal as refusal:
         if refusal.kind is Kind.INVALID_CREDENTIAL:
             await limits.note_failed_login(operation, address)
         raise
-    await limits.admit_login(operation, address)  # again: others may have failed while the identity was asked
+    if limits.failures != failures:  # others have failed while the identity was asked
+        await limits.admit_login(operation, address)
     return principal
 
 

@@ -22,12 +22,16 @@ _SUBNET: Final = 64
 """IPv6 addresses are handed out to one customer by /64 (RFC 6177), so that a caller has 2^64 of his own."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Limits:
-    """The limits of one gateway: the *limiter* counts; *rates* (scope -> rate) hold for whoever has none of his own."""
+    """The limits of one gateway: the *limiter* counts; *rates* (scope -> rate) hold for whoever has none of his own.
+
+    *failures* is how many wrong credentials were counted here.
+    """
 
     limiter: Limiter
     rates: Mapping[str, Rate]
+    failures: int = 0
 
     async def admit_address(self, traits: Traits, address: str, met: list[Quota]) -> None:
         """Refuse a request whose address has used up its limit."""
@@ -46,6 +50,7 @@ class Limits:
         """Count a wrong credential, or refuse it where others were counted while it was judged."""
         rate = self.rates.get("failed-logins")
         if rate is not None and "failed-logins" in operation.traits.limits_by:
+            self.failures += 1
             _require_attempt(await self.limiter.take("failed-logins", address, rate))
 
     async def admit_caller(self, operation: Operation, principal: Principal | None, met: list[Quota]) -> None:
