@@ -1,13 +1,18 @@
 """What the pipeline needs of the world outside, as protocols. Adapters fit them; `app` is where that is checked."""
 
-from collections.abc import Sequence
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import attrs
 
 from dragoman.model import (
     Agent,
+    AgentId,
     Alias,
     Entry,
+    Guardrail,
     IssuedKey,
     Key,
     KeyId,
@@ -17,6 +22,8 @@ from dragoman.model import (
     Quota,
     Rate,
     Rotation,
+    Timeouts,
+    Usage,
 )
 
 Noun = TypeVar("Noun", Organization, Key, Agent, Alias)
@@ -38,13 +45,135 @@ class Identity(Protocol):
 
 
 class Catalogue(Protocol):
-    """The models that organisations may use."""
+    """The models that organisations may use, and what watches them."""
 
     async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
         """Return the aliases that the *organization* may see, in the order in which they are listed."""
 
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         """Return the alias of this *name* that the *organization* may see; None for an unknown and a foreign one."""
+
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        """Return what watches the *alias* when the *organization* uses it: its own first, then the organisation's."""
+
+
+class Fault(enum.Enum):
+    """What can go wrong with an upstream."""
+
+    UNREACHABLE = "unreachable"
+    """No connection, or one that was reset before the answer began."""
+    TIMEOUT = "timeout"
+    LIMITED = "limited"
+    """It answered 429."""
+    DENIED = "denied"
+    """It did not accept the gateway's own credential: 401 or 403."""
+    REJECTED = "rejected"
+    """It did not accept the request itself: 400, 404, 413, 422."""
+    FAILED = "failed"
+    """It answered with another status that is no success."""
+    GARBLED = "garbled"
+    """What it sent is no answer: no JSON, no event stream, or one that breaks its grammar."""
+    CUT = "cut"
+    """Its answer began, and did not end."""
+    TOO_LARGE = "too_large"
+
+
+class UpstreamError(Exception):
+    """An upstream has not answered as it should. Its text is for nobody: it holds no word of what the upstream said.
+
+    *status* is the one that it answered with, *retry_after* the seconds that it asks to wait. Of a request that it
+    rejected, *code* and *param* are told if they are words of OpenAI's vocabulary.
+    """
+
+    def __init__(
+        self,
+        fault: Fault,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        """Take what is known."""
+        super().__init__(fault.value)
+        self.fault = fault
+        self.status = status
+        self.retry_after = retry_after
+        self.code = code
+        self.param = param
+
+
+class Chunks(Protocol):
+    """A streamed answer of an upstream: chunks of a chat completion, as the upstream worded them.
+
+    Iterating gives those that arrived together; it ends behind the upstream's own end of the stream, and raises
+    `UpstreamError` for whatever else ends it. Whoever opened it closes it, which closes the connection if need be.
+    """
+
+    def __aiter__(self) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """Return what gives the chunks."""
+
+    async def aclose(self) -> None:
+        """End the stream, wherever it is."""
+
+
+class Upstream(Protocol):
+    """Who answers. Requests and answers have the form of OpenAI's API, whatever the upstream itself speaks.
+
+    A *document* is forwarded as it is but for `model`, `stream` and `stream_options`, which the upstream sets. Every
+    method raises `UpstreamError`, and nothing else; a task that is cancelled leaves no connection open.
+    """
+
+    async def chat(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
+        """Return a whole chat completion."""
+
+    async def chat_stream(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Chunks:
+        """Return a chat completion in chunks, as soon as its first one is there; usage is always asked for."""
+
+    async def embed(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
+        """Return a list of embeddings."""
+
+
+class Upstreams(Protocol):
+    """The providers in force."""
+
+    def upstream(self, provider: str) -> Upstream:
+        """Return the upstream of this *provider*; `KeyError` where there is none."""
+
+
+@attrs.frozen(kw_only=True)
+class LedgerEntry:
+    """What is kept of one forwarded request: metadata only.
+
+    *at* is when it arrived, *outcome* `ok`, the value of a refusal's kind, `cut` or `left`. *cost* is in picodollars,
+    times are in milliseconds; *first_token_ms* is None where nothing came. *provider* and *upstream_model* are who
+    answered, if anybody did, after so many *attempts*.
+    """
+
+    request_id: str
+    at: datetime
+    organization: OrganizationId | None
+    key: KeyId | None
+    agent: AgentId | None
+    alias: str
+    operation: str
+    outcome: str
+    stream: bool
+    usage: Usage
+    estimated: bool
+    cost: int
+    duration_ms: float
+    first_token_ms: float | None = None
+    provider: str | None = None
+    upstream_model: str | None = None
+    attempts: int = 0
+
+
+class Ledger(Protocol):
+    """Where the usage of requests is kept (ADR-0041)."""
+
+    def record(self, entry: LedgerEntry) -> None:
+        """Keep *entry*; it is durable soon, and before the process ends."""
 
 
 class Limiter(Protocol):

@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from dragoman.adapters.tokens import digest_of, index_of
-from dragoman.model import Agent, Alias, OrganizationId, Principal
+from dragoman.model import Agent, Alias, Guardrail, OrganizationId, Principal
 
 
 @attrs.frozen(kw_only=True)
@@ -33,12 +33,17 @@ _NOBODY: Final = KnownKey(digest=bytes(32), principal=None)
 
 @attrs.frozen(kw_only=True)
 class Contents:
-    """What a store holds that is in force: *keys* by what they are found under, their digests made with *pepper*."""
+    """What a store holds that is in force: *keys* by what they are found under, their digests made with *pepper*.
+
+    *guardrails* are known by their keys, and *watched* says which of them watch an organisation.
+    """
 
     pepper: bytes = attrs.field(default=b"", repr=False)
     keys: Mapping[str, KnownKey] = MappingProxyType({})
     agents: Sequence[Agent] = ()
     aliases: Sequence[Alias] = ()
+    guardrails: Mapping[str, Guardrail] = MappingProxyType({})
+    watched: Mapping[OrganizationId, Sequence[str]] = MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +71,8 @@ class Directory:
     _keys: Mapping[str, KnownKey]
     _agents: Mapping[tuple[OrganizationId, str], Agent]  # by id, and by name
     _aliases: Mapping[str, Alias]
+    _guardrails: Mapping[str, Guardrail]
+    _watched: Mapping[OrganizationId, Sequence[str]]
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose key *token* is, or None."""
@@ -90,6 +97,11 @@ class Directory:
         alias = self._aliases.get(name)
         return alias if alias is not None and _is_visible(alias, organization) else None
 
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        """Return what watches the *alias* when the *organization* uses it."""
+        keys = dict.fromkeys((*alias.guardrails, *self._watched.get(organization, ())))
+        return [self._guardrails[key] for key in keys]
+
     @property
     def has_keys(self) -> bool:
         """Whether there is any key, so that somebody may pass."""
@@ -107,6 +119,8 @@ def build_directory(seed: Seed, *, now: Callable[[], datetime], stored: Contents
         keys={**stored.keys, **dict(_known(token, owner, stored.pepper) for token, owner in seed.keys.items())},
         agents={**by_name, **by_id},
         aliases={alias.id: alias for alias in stored.aliases or seed.aliases},
+        guardrails=stored.guardrails,
+        watched=stored.watched,
     )
 
 
@@ -140,3 +154,7 @@ class CurrentDirectory:
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         """Return the alias of this *name* that the *organization* may see, or None."""
         return await self.directory.alias(organization, name)
+
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        """Return what watches the *alias* when the *organization* uses it."""
+        return await self.directory.guardrails(organization, alias)
