@@ -15,7 +15,7 @@ import attrs
 
 from dragoman.app import NO_LIMITS, Guard, create_app
 from dragoman.contract.source import Source
-from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal
+from dragoman.model import SECOND, Agent, AgentId, Alias, Guardrail, KeyId, OrganizationId, Principal
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Services
 from dragoman.web.context import Sources
@@ -107,6 +107,7 @@ class FakeCatalogue:
     """Fits the port `Catalogue`; *fault* is raised by every question when it is set."""
 
     of: Mapping[OrganizationId, Sequence[Alias]] = ALIASES
+    watching: Mapping[str, Guardrail] = MappingProxyType({})
     fault: Exception | None = None
 
     async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
@@ -118,6 +119,10 @@ class FakeCatalogue:
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         """Return the alias of this *name* among those of the *organization*."""
         return next((alias for alias in await self.aliases(organization) if alias.id == name), None)
+
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        """Return those that watch the *alias*; the *organization* has none of its own."""
+        return [self.watching[key] for key in alias.guardrails if organization in self.of]
 
 
 @attrs.define(kw_only=True)
