@@ -10,7 +10,7 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.server import KERNEL_BUFFER, listen, raw_response
-from dragoman.web.presentation import Presented
+from dragoman.web.context import Presented
 from fakes import effective, example
 from process import LOOPBACK, PATIENCE, Answer, Served, read_answer, served
 from wire import CHAT

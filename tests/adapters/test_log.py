@@ -1,7 +1,9 @@
 """The event log: one JSON line an event, at once."""
 
+import asyncio
 import io
 import json
+from collections.abc import Iterator
 
 from gateway_conformance.rules import confirms
 
@@ -44,12 +46,32 @@ class Flushed(io.BytesIO):
         self.flushes += 1
 
 
-def test_every_line_is_flushed() -> None:
-    """A line does not wait for the next one."""
+def test_no_line_waits_for_the_next_one() -> None:
+    """Outside an event loop every line is flushed at once, and so is what is no request's in one."""
     stream = Flushed()
     log = build_log(stream, lambda: NOW)
 
     log.request({})
     log.request({})
+    log.state({})
+    log.failure({})
 
-    assert (2, 2) == (stream.flushes, len(lines(stream)))
+    assert (4, 4) == (stream.flushes, len(lines(stream)))
+
+
+def test_requests_that_end_in_one_turn_are_flushed_together() -> None:
+    """The lines of requests are flushed once, behind what the event loop does at the moment."""
+    stream = Flushed()
+    log = build_log(stream, lambda: NOW)
+
+    async def flushed() -> Iterator[int]:
+        log.request({})
+        log.request({})
+        before = stream.flushes
+        await asyncio.sleep(0)
+        first = stream.flushes
+        log.request({})
+        await asyncio.sleep(0)
+        return iter((before, first, stream.flushes))
+
+    assert [0, 1, 2] == list(asyncio.run(flushed()))

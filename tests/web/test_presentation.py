@@ -12,8 +12,8 @@ from dragoman.contract import Answer, HeaderRule
 from dragoman.contract.refusals import HEADER_SOURCES
 from dragoman.errors import Kind, Refusal
 from dragoman.model import SECOND, Quota, rate_of
-from dragoman.web.context import RequestContext, open_context
-from dragoman.web.presentation import Presented, duration, present, present_refusal, timestamp
+from dragoman.web.context import Presented, RequestContext, open_context
+from dragoman.web.presentation import duration, present, present_refusal, timestamp
 from fakes import NOW, REQUEST_ID, TRACE_ID, fixed_sources
 from treaty import Template
 

@@ -81,7 +81,8 @@ async def verify_agent(
     identity: Identity, operation: Operation, principal: Principal | None, headers: Mapping[str, str]
 ) -> Agent | None:
     """Return the agent that a header names, or None where none does; also an optional one must be the caller's."""
-    named = next((headers[name] for name in map(str.lower, operation.traits.agent_headers) if name in headers), None)
+    names = operation.traits.agent_headers
+    named = next((headers[name] for name in map(str.lower, names) if name in headers), None) if names else None
     return None if named is None else await _own_agent(identity, principal, named)
 
 
@@ -89,8 +90,11 @@ async def choose_agent(
     identity: Identity, operation: Operation, principal: Principal | None, model: str
 ) -> Agent | None:
     """Return the agent that *model* names after a prefix of the dialect, else the dialect's default, else None."""
-    prefixes = (prefix for prefix in operation.traits.agent_prefixes if model.startswith(prefix))
-    named = next((model.removeprefix(prefix) for prefix in prefixes), operation.traits.default_agent)
+    traits = operation.traits
+    if not traits.agent_prefixes and traits.default_agent is None:
+        return None
+    prefixes = (prefix for prefix in traits.agent_prefixes if model.startswith(prefix))
+    named = next((model.removeprefix(prefix) for prefix in prefixes), traits.default_agent)
     return None if named is None else await _own_agent(identity, principal, named)
 
 

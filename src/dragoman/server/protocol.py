@@ -36,9 +36,8 @@ from dragoman.server.head import (
     without_offer,
 )
 from dragoman.server.wire import Alarm, Lingering, Wire
-from dragoman.web.context import Message
+from dragoman.web.context import JSON, Message, Presented
 from dragoman.web.gateway import Gateway
-from dragoman.web.presentation import JSON, Presented
 
 CONNECT: Final = b"CONNECT"
 """The parser takes what follows it for no HTTP."""

@@ -6,7 +6,7 @@ Laws of this file:
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,8 +21,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+JSON: Final = "application/json"
+
 CONTEXT_KEY: Final = "dragoman.context"
 """Where the ASGI scope carries the `RequestContext`."""
+
+_LOOKED_AT: Final = frozenset({b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding"})
 
 # W3C Trace Context, section 3.2: version ff is invalid, and so are ids of zeros; versions after 00 may append fields.
 _TRACEPARENT: Final = re.compile(
@@ -40,12 +44,22 @@ class Sources:
     trace_id: Callable[[], str]
 
 
+@attrs.frozen(kw_only=True)
+class Presented:
+    """An answer, ready to be sent. *body* is None where there is none; header names are in lower case."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes | None
+    media_type: str = JSON
+
+
 @attrs.define(kw_only=True)
 class RequestContext:
     """What is known of a request outside its operation.
 
     *address* is whose limits count, *met* the limits that were met. *closing* says that the connection ends with the
-    answer, *endings* what is called when it has ended.
+    answer, *endings* what is called when it has ended. *presented* is the answer, as soon as there is one.
     """
 
     sources: Sources
@@ -55,6 +69,7 @@ class RequestContext:
     body_pending: bool
     address: str
     closing: bool = False
+    presented: Presented | None = None
     met: list[Quota] = attrs.field(factory=list)
     endings: list[Callable[[], None]] = attrs.field(factory=list)
 
@@ -96,10 +111,10 @@ def open_context(sources: Sources, scope: Scope, receive: Receive, *, trusted_ho
     sent_id, traceparent, has_body = _look_at(scope["headers"])
     peer = (scope.get("client") or ("local",))[0]
     forwarded = _forwarded_for(scope["headers"]) if trusted_hops else ()
-    trace = _TRACEPARENT.fullmatch(traceparent)
+    trace = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     event = RequestEvent(
         request_id=sources.request_id(),
-        caller_request_id=valid_request_id(sent_id.decode("latin-1")),
+        caller_request_id=valid_request_id(sent_id.decode("latin-1")) if sent_id else None,
         trace_id=trace["trace"].decode("ascii") if trace else sources.trace_id(),
     )
     return RequestContext(
@@ -123,15 +138,12 @@ def _look_at(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bool]:
     sent_id = traceparent = b""
     has_body = False
     for name, value in headers:
-        match name:
-            case b"x-request-id":
-                sent_id = value
-            case b"traceparent":
-                traceparent = value
-            case b"content-length":
-                has_body |= value != b"0"
-            case b"transfer-encoding":
-                has_body = True
-            case _:
-                pass
+        if name not in _LOOKED_AT:  # PERF: most are not, and one look tells
+            continue
+        if name == b"x-request-id":
+            sent_id = value
+        elif name == b"traceparent":
+            traceparent = value
+        else:
+            has_body |= name == b"transfer-encoding" or value != b"0"
     return sent_id, traceparent, has_body

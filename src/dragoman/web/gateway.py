@@ -2,11 +2,12 @@
 
 Laws of this file:
 - Every request leaves exactly one event, whatever happens to it (ADR-0015.R1).
-- Falcon gets a first message of our own: it would wait for the body before it routes (ADR-0008.R2).
+- Every answer leaves through `_send`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -14,20 +15,20 @@ import attrs
 from dragoman.errors import Kind
 from dragoman.model import RequestEvent
 from dragoman.ports import EventLog, StoreError
-from dragoman.web.context import CONTEXT_KEY, Message, Receive, RequestContext, Scope, Send, Sources, open_context
+from dragoman.web.context import Message, Presented, Receive, RequestContext, Scope, Send, Sources, open_context
 from dragoman.web.failure import failure_fields
 from dragoman.web.mount import Mount
-from dragoman.web.presentation import Presented
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 """Makes what runs beside the requests of a gateway, from its start-up to its shutdown."""
 
 
 _EVENT_FIELDS: Final = tuple(field.name for field in attrs.fields(RequestEvent))
+_event_values: Final = attrgetter(*_EVENT_FIELDS)
 
 
-async def _body_follows() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": True}
+async def _nothing_follows() -> Message:
+    return {"type": "http.disconnect"}
 
 
 class Gateway:
@@ -83,41 +84,30 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = open_context(self._sources, scope, receive, trusted_hops=self._trusted_hops)
         context.closing = self.draining
-        event = context.event
-        event.method = scope["method"]
-
-        async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                event.status = message["status"]
-            await send(message)
-
+        context.event.method = scope["method"]
         try:
-            await self._dispatch(scope, context, watched)
+            await _send(await self._answer(scope, context), context, send)
+        except Exception as error:
+            if not isinstance(error, OSError):  # else the caller has left
+                self.report(error, context.event)
+            raise  # the answer has begun: nothing else can be said
         finally:
             self._finish(context)
 
-    async def _dispatch(self, scope: Scope, context: RequestContext, send: Send) -> None:
+    async def _answer(self, scope: Scope, context: RequestContext) -> Presented:
         path: str = scope["path"]
         prefix = self._prefix_of(path)
         mount = self._enter(prefix, context)
         own_path = path[len(prefix or "") :] or "/"
-        if prefix is None or own_path.startswith("//"):  # Falcon would drop all slashes but one (ADR-0034.R9)
-            refused = await mount.admit(context)
-            await _send(refused or mount.refuse(Kind.UNKNOWN_URL, context), send)
-            return
-        inner = {**scope, "path": own_path, CONTEXT_KEY: context}
         try:
             refused = await mount.admit(context)
-            if refused is None:
-                await mount.app(inner, _body_follows, send)
-            else:
-                await _send(refused, send)
-        except Exception as error:
-            if context.event.status is not None:
-                if not isinstance(error, OSError):  # else the caller has left
-                    self.report(error, context.event)
-                raise  # the answer has begun: nothing else can be said
-            await _send(mount.fail(error, context), send)  # Falcon reads the request before it handles errors
+            if refused is not None:
+                return refused
+            if prefix is None or own_path.startswith("//"):  # Falcon would drop all slashes but one (ADR-0034.R9)
+                return mount.refuse(Kind.UNKNOWN_URL, context)
+            return await mount.answer({**scope, "path": own_path}, context)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: Falcon reads the request before it handles errors
+            return mount.fail(error, context)
 
     def _prefix_of(self, path: str) -> str | None:
         """Return the prefix of the mount that claims *path*, without a slash at its end, or None."""
@@ -142,7 +132,7 @@ class Gateway:
 
         *head* is what is known of it: its headers, and perhaps its method and its path.
         """
-        context = open_context(self._sources, head, _body_follows)
+        context = open_context(self._sources, head, _nothing_follows)
         context.event.method = head.get("method")
         mount = self._enter(self._prefix_of(head.get("path", "*")), context)
         context.closing = True
@@ -157,13 +147,18 @@ class Gateway:
 
 
 def _fields(event: RequestEvent) -> dict[str, object]:
-    # PERF: half the time of attrs.asdict, once for every request.
-    return {name: value for name in _EVENT_FIELDS if (value := getattr(event, name)) is not None}
+    # PERF: a third of the time of attrs.asdict, once for every request.
+    return {name: value for name, value in zip(_EVENT_FIELDS, _event_values(event), strict=True) if value is not None}
 
 
-async def _send(presented: Presented, send: Send) -> None:
-    body = presented.body or b""
-    headers = [*presented.headers, ("content-type", "application/json"), ("content-length", str(len(body)))]
-    raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
-    await send({"type": "http.response.start", "status": presented.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+async def _send(presented: Presented, context: RequestContext, send: Send) -> None:
+    body, event = presented.body, context.event
+    headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in presented.headers]
+    if body is not None:
+        headers += [
+            (b"content-type", presented.media_type.encode("ascii")),
+            (b"content-length", str(len(body)).encode("ascii")),
+        ]
+    event.status = presented.status
+    await send({"type": "http.response.start", "status": presented.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if body is None or event.method == "HEAD" else body})

@@ -2,7 +2,7 @@
 
 Laws of this file:
 - Falcon routes, and nothing else of it is used: bodies, errors and OPTIONS are ours, from the contract.
-- Every responder and every error ends in `_send`.
+- Every responder and every error leaves the answer in the request's context; what Falcon itself would send is dropped.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,15 +18,24 @@ from dragoman.errors import Kind, Refusal
 from dragoman.operations.handler import Made, Rendered, Reply
 from dragoman.pipeline import Call, Pipeline, Route
 from dragoman.ports import EventLog
-from dragoman.web.context import CONTEXT_KEY, RequestContext
+from dragoman.web.context import CONTEXT_KEY, Message, Presented, RequestContext, Scope
 from dragoman.web.failure import failure_fields
-from dragoman.web.presentation import Presented, present, present_refusal
+from dragoman.web.presentation import present, present_refusal
 from treaty import TreatyError
 
 Responder = Callable[..., Awaitable[None]]
 
 OPTIONS_STATUS: Final = 204
 """The status of the `x-anywhere` answer to OPTIONS (ADR-0011.R2)."""
+
+
+async def _body_follows() -> Message:
+    """Be the first message of every request: Falcon would wait for the body before it routes (ADR-0008.R2)."""
+    return {"type": "http.request", "body": b"", "more_body": True}
+
+
+async def _dropped(_: Message) -> None:
+    """Take what Falcon would send."""
 
 
 class _Resource:
@@ -78,11 +87,11 @@ class Mount:
     def _responder(self, route: Route, path: _Path) -> Responder:
         operation = route.operation
 
-        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, /, **fields: str) -> None:
+        async def respond(req: falcon.asgi.Request, _: falcon.asgi.Response, /, **fields: str) -> None:
             context: RequestContext = req.scope[CONTEXT_KEY]
             event = context.event
-            if not all(fields.values()):  # an empty path parameter is another URL, as a missing segment is
-                _send(resp, self._refused(Refusal(Kind.UNKNOWN_URL), context))
+            if fields and not all(fields.values()):  # an empty path parameter is another URL, as a missing segment is
+                context.presented = self._refused(Refusal(Kind.UNKNOWN_URL), context)
                 return
             event.route, event.operation, event.phase = operation.path, operation.name, operation.phase
             call = Call(
@@ -99,19 +108,27 @@ class Mount:
                 reply = await self._pipeline.answer(route, call)
             except Refusal as refusal:
                 answer = operation.refusals.get(refusal.kind) or self._contract.anywhere[refusal.kind]
-                _send(resp, present_refusal(refusal, answer, context, allow=path.allowed))
+                context.presented = present_refusal(refusal, answer, context, allow=path.allowed)
             else:
-                _send(resp, _present_reply(operation, reply, context, path.allowed))
+                context.presented = _present_reply(operation, reply, context, path.allowed)
 
         return respond
+
+    async def answer(self, scope: Scope, context: RequestContext) -> Presented:
+        """Return the answer to the request of *scope*, whose path is relative to this mount."""
+        await self.app({**scope, CONTEXT_KEY: context}, _body_follows, _dropped)
+        if context.presented is None:
+            message = "no answer was made"
+            raise AssertionError(message)
+        return context.presented
 
     def _options(self, path: _Path) -> Responder:
         answer = self._contract.bodiless[OPTIONS_STATUS]
 
-        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, /, **_: str) -> None:
+        async def respond(req: falcon.asgi.Request, _resp: falcon.asgi.Response, /, **_: str) -> None:
             context: RequestContext = req.scope[CONTEXT_KEY]
             context.event.route = path.spelling
-            _send(resp, present(answer, context, body=None, allow=path.allowed))
+            context.presented = present(answer, context, body=None, allow=path.allowed)
 
         return respond
 
@@ -122,17 +139,18 @@ class Mount:
         context: RequestContext = req.scope[CONTEXT_KEY]
         path = self._paths.get(req.uri_template or "")
         if path is None:
-            _send(resp, self._refused(Refusal(Kind.UNKNOWN_URL), context))
+            context.presented = self._refused(Refusal(Kind.UNKNOWN_URL), context)
         elif req.method not in path.allowed:
             context.event.route = path.spelling
-            _send(resp, self._refused(Refusal(Kind.METHOD_NOT_ALLOWED), context, allow=path.allowed))
+            context.presented = self._refused(Refusal(Kind.METHOD_NOT_ALLOWED), context, allow=path.allowed)
         else:
             await self._fail(req, resp, error, {})
 
     async def _fail(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, _: Mapping[str, Any]
+        self, req: falcon.asgi.Request, _resp: falcon.asgi.Response, error: Exception, _: Mapping[str, Any]
     ) -> None:
-        _send(resp, self.fail(error, req.scope[CONTEXT_KEY]))
+        context: RequestContext = req.scope[CONTEXT_KEY]
+        context.presented = self.fail(error, context)
 
     def fail(self, error: Exception, context: RequestContext) -> Presented:
         """Log a fault of ours, and return the answer to it: the contract's 500, with nothing of the fault in it."""
@@ -178,14 +196,8 @@ def _present_reply(operation: Operation, reply: Reply, context: RequestContext, 
             assert_never(reply)
 
 
-def _send(resp: falcon.asgi.Response, presented: Presented) -> None:
-    resp.status = presented.status
-    resp.set_headers(list(presented.headers))
-    if presented.body is not None:
-        resp.content_type = presented.media_type
-        resp.data = presented.body
-
-
 def _query(req: falcon.asgi.Request) -> dict[str, str]:
     """Return the query parameters; of a repeated one the last wins, as with the keys of a body (ADR-0007)."""
+    if not req.query_string:
+        return {}
     return {name: value if isinstance(value, str) else value[-1] for name, value in req.params.items()}

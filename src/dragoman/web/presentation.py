@@ -7,35 +7,21 @@ Laws of this file:
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
 
-import attrs
 import orjson
 
 from dragoman.contract import Answer
 from dragoman.errors import Refusal
 from dragoman.gate.limits import tightest
 from dragoman.model import SECOND, Quota
-from dragoman.web.context import RequestContext
-
-JSON: Final = "application/json"
-
-
-@attrs.frozen(kw_only=True)
-class Presented:
-    """An answer, ready to be sent. *body* is None where there is none; header names are in lower case."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes | None
-    media_type: str = JSON
+from dragoman.web.context import Presented, RequestContext
 
 
 def _values(
     context: RequestContext, quota: Quota | None, allow: Sequence[str], retry_after: int | None
-) -> dict[str, str]:
+) -> dict[str | None, str]:
     """Return what headers are filled from, by the name of the source; what is not there now has no entry."""
-    values = {
+    values: dict[str | None, str] = {
         "request_id": context.request_id,
         "trace_id": context.event.trace_id,
         "response_time": f"{context.elapsed_ms():.3f}",
@@ -86,11 +72,8 @@ def present(
 ) -> Presented:
     """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds."""
     values = _values(context, tightest(context.met), allow, retry_after)
-    headers = []
-    for rule in answer.headers:
-        value = rule.constant if rule.source is None else values.get(rule.source)
-        if value is not None:
-            headers.append((rule.name, value))
+    found = [(rule.name, values.get(rule.source, rule.constant)) for rule in answer.headers]
+    headers = [(name, value) for name, value in found if value is not None]
     return Presented(status=answer.status, headers=headers, body=body)
 
 
@@ -110,4 +93,5 @@ def present_refusal(
 
 def timestamp(moment: datetime) -> str:
     """Return *moment* as RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
