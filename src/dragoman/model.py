@@ -18,6 +18,12 @@ OrganizationId = NewType("OrganizationId", str)
 KeyId = NewType("KeyId", str)
 AgentId = NewType("AgentId", str)
 
+CATCH_ALL: Final = "*"
+"""The alias that stands for every model that is none."""
+
+NOBODY: Final = OrganizationId("")
+"""Whose requests those are where nobody is asked who he is."""
+
 T = TypeVar("T")
 
 
@@ -297,7 +303,25 @@ class ResponsesRequest:
         return 0 if items is None else 1
 
 
-ModelRequest = ChatRequest | ResponsesRequest
+@attrs.frozen(kw_only=True)
+class EmbeddingsRequest:
+    """The fields of an embeddings request that the gateway acts on."""
+
+    model: str
+    input: Any
+
+    @property
+    def message_count(self) -> int:
+        """How many inputs there are: metadata that may be logged. A text counts as one, and so do its tokens."""
+        many = isinstance(self.input, list) and self.input and isinstance(self.input[0], str | list)
+        return len(self.input) if many else 1
+
+    @property
+    def stream(self) -> None:
+        """Embeddings are never streamed."""
+
+
+ModelRequest = ChatRequest | ResponsesRequest | EmbeddingsRequest
 """A request that names a model: what a body becomes."""
 
 SECOND: Final = 1_000_000_000
@@ -342,7 +366,8 @@ def valid_request_id(stated: object) -> str | None:
 class RequestEvent:
     """The one log event of a request (ADR-0015): every field that may be logged, and no other.
 
-    *duration_ms* runs from arrival to the end of the answer. Fields that were not reached stay None.
+    *duration_ms* runs from arrival to the end of the answer, *first_token_ms* to its first token; *left* says that the
+    caller left before the end. Fields that were not reached stay None.
     """
 
     request_id: str
@@ -362,6 +387,12 @@ class RequestEvent:
     message_count: int | None = None
     stream: bool | None = None
     request_bytes: int | None = None
+    attempts: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    guardrails: str | None = None
+    first_token_ms: float | None = None
+    left: bool | None = None
     duration_ms: float | None = None
 
 

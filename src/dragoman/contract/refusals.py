@@ -26,6 +26,8 @@ HEADER_SOURCES: Final = frozenset(
         "ratelimit_reset",
         "ratelimit",
         "ratelimit_policy",
+        "stream_cache",
+        "stream_buffering",
     }
 )
 """What a response header may be computed from (ADR-0004)."""

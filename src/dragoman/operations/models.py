@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 from dragoman.errors import Kind, Refusal
-from dragoman.model import Alias
-from dragoman.operations.handler import Admitted, Made, Reply, Services
+from dragoman.gate.admitted import Admitted
+from dragoman.model import CATCH_ALL, Alias
+from dragoman.operations.handler import Made, Reply, Services
 
 OWNER: Final = "dragoman"
 """Who owns every model as far as a caller may know: the gateway."""
@@ -26,7 +27,8 @@ async def retrieve_model(admitted: Admitted, services: Services) -> Reply:
 async def _visible(admitted: Admitted, services: Services) -> tuple[Alias, ...]:
     if admitted.principal is None:
         return ()
-    return tuple(await services.catalogue.aliases(admitted.principal.organization))
+    visible = await services.catalogue.aliases(admitted.principal.organization)
+    return tuple(alias for alias in visible if alias.id != CATCH_ALL)
 
 
 def _model(alias: Alias) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from dragoman.errors import Kind, Refusal
-from dragoman.operations.handler import Admitted, Made, Rendered, Reply, Services
+from dragoman.gate.admitted import Admitted
+from dragoman.operations.handler import Made, Rendered, Reply, Services
 
 PROVIDER: Final = "openai-compatible"
 """All that a caller may know of who is behind the gateway."""

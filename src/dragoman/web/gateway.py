@@ -2,11 +2,13 @@
 
 Laws of this file:
 - Every request leaves exactly one event, whatever happens to it (ADR-0015.R1).
-- Every answer leaves through `_send`.
+- Every answer leaves through `_send`, and what it holds open is closed when it has ended.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -18,6 +20,7 @@ from dragoman.ports import EventLog, StoreError
 from dragoman.web.context import Message, Presented, Receive, RequestContext, Scope, Send, Sources, open_context
 from dragoman.web.failure import failure_fields
 from dragoman.web.mount import Mount
+from dragoman.web.streaming import send_events
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 """Makes what runs beside the requests of a gateway, from its start-up to its shutdown."""
@@ -86,12 +89,20 @@ class Gateway:
         context.closing = self.draining
         context.event.method = scope["method"]
         try:
-            await _send(await self._answer(scope, context), context, send)
+            await self._send(await self._answer(scope, context), context, send)
+        except asyncio.CancelledError:
+            if context.watch is None or not context.watch.left:
+                raise
+            context.event.left = True
         except Exception as error:
             if not isinstance(error, OSError):  # else the caller has left
                 self.report(error, context.event)
             raise  # the answer has begun: nothing else can be said
         finally:
+            if context.watch is not None:
+                context.watch.stop()
+            if context.presented is not None and context.presented.events is not None:
+                await context.presented.events.aclose()
             self._finish(context)
 
     async def _answer(self, scope: Scope, context: RequestContext) -> Presented:
@@ -108,6 +119,24 @@ class Gateway:
             return await mount.answer({**scope, "path": own_path}, context)
         except Exception as error:  # noqa: BLE001 - a fault of ours: Falcon reads the request before it handles errors
             return mount.fail(error, context)
+
+    async def _send(self, presented: Presented, context: RequestContext, send: Send) -> None:
+        body, event = presented.body, context.event
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in presented.headers]
+        if body is not None or presented.events is not None:
+            headers.append((b"content-type", presented.media_type.encode("ascii")))
+        if body is not None:
+            headers.append((b"content-length", str(len(body)).encode("ascii")))
+        event.status = presented.status
+        await send({"type": "http.response.start", "status": presented.status, "headers": headers})
+        if presented.events is not None:
+            await send_events(presented.events, send, worded=partial(self._mounted(context).worded, context))
+        else:
+            await send({"type": "http.response.body", "body": b"" if body is None or event.method == "HEAD" else body})
+
+    def _mounted(self, context: RequestContext) -> Mount:
+        """Return the mount that answers the request of *context*."""
+        return self._outside if context.event.mount is None else self._mounts[context.event.mount.rstrip("/")]
 
     def _prefix_of(self, path: str) -> str | None:
         """Return the prefix of the mount that claims *path*, without a slash at its end, or None."""
@@ -149,16 +178,3 @@ class Gateway:
 def _fields(event: RequestEvent) -> dict[str, object]:
     # PERF: a third of the time of attrs.asdict, once for every request.
     return {name: value for name, value in zip(_EVENT_FIELDS, _event_values(event), strict=True) if value is not None}
-
-
-async def _send(presented: Presented, context: RequestContext, send: Send) -> None:
-    body, event = presented.body, context.event
-    headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in presented.headers]
-    if body is not None:
-        headers += [
-            (b"content-type", presented.media_type.encode("ascii")),
-            (b"content-length", str(len(body)).encode("ascii")),
-        ]
-    event.status = presented.status
-    await send({"type": "http.response.start", "status": presented.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if body is None or event.method == "HEAD" else body})

@@ -7,6 +7,7 @@ Laws of this file:
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import orjson
 
@@ -15,6 +16,10 @@ from dragoman.errors import Refusal
 from dragoman.gate.limits import tightest
 from dragoman.model import SECOND, Quota
 from dragoman.web.context import Presented, RequestContext
+
+
+_STREAMING: Final = {"stream_cache": "no-cache", "stream_buffering": "no"}
+"""What the headers of streams say; they keep proxies from holding events back."""
 
 
 def _values(
@@ -69,9 +74,12 @@ def present(
     body: bytes | None,
     allow: Sequence[str] = (),
     retry_after: int | None = None,
+    streaming: bool = False,
 ) -> Presented:
     """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds."""
     values = _values(context, tightest(context.met), allow, retry_after)
+    if streaming:
+        values |= _STREAMING
     found = [(rule.name, values.get(rule.source, rule.constant)) for rule in answer.headers]
     headers = [(name, value) for name, value in found if value is not None]
     return Presented(status=answer.status, headers=headers, body=body)
