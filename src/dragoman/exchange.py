@@ -6,24 +6,27 @@ Laws of this file:
 - Nobody learns who answered: what goes on is made here, cut to the contract and judged by it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 
 import attrs
 
-from dragoman.contract.operation import Form
+from dragoman.contract.operation import Form, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.admitted import Admitted
 from dragoman.gate.usage import Reservation, TokenLimits, estimate, input_estimate
-from dragoman.guardrails import Blocked, Screen, Screens
-from dragoman.model import Alias, ChatRequest, EmbeddingsRequest, Target, Usage
+from dragoman.guardrails import Blocked, Screen, Screens, StreamScreen
+from dragoman.model import CATCH_ALL, NOBODY, Alias, Target, Usage
 from dragoman.ports import Catalogue, Chunks, Fault, Ledger, LedgerEntry, Meter, Upstream, UpstreamError, Upstreams
 from dragoman.routing import Failure, Routed, Router, RoutingError
 from dragoman.translate.chat import ChatStream
 from dragoman.translate.completion import completion
+from dragoman.translate.embeddings import embedding_list
 from dragoman.translate.grammar import GrammarError
 from dragoman.translate.sse import DONE, frame
+from dragoman.translate.usage import usage_document, usage_of
 
 T = TypeVar("T")
 Document = Mapping[str, Any]
@@ -40,13 +43,21 @@ FORWARDING_REFUSALS: Final = frozenset(
 )
 """What an exchange may be refused with, beside what its request may."""
 
+NO_USAGE: Final = usage_document(Usage())
+"""What callers are told where the dialect tells them nothing."""
+
+_REJECTED: Final = "The model did not accept the request."
+
 _CHARACTERS: Final = 4
 """How many characters of an answer are taken for a token where the upstream does not say what it used."""
 
 
 @attrs.define(kw_only=True)
 class Account:
-    """What an exchange has taken until now; it is closed once, when the exchange ends."""
+    """What an exchange has taken until now; it is closed once, when the exchange ends.
+
+    *asked* is whether any target was; *text_length* counts the characters of the answer.
+    """
 
     admitted: Admitted
     alias: Alias
@@ -62,6 +73,49 @@ class Account:
     attempts: int = 0
     first_token_ms: float | None = None
     closed: bool = False
+
+    @property
+    def model(self) -> str:
+        """The model as the caller knows it: the alias, or what he sent where it is passed on."""
+        asked = self.admitted.request
+        return asked.model if asked is not None and self.alias.id == CATCH_ALL else self.alias.id
+
+    @property
+    def id(self) -> str:
+        """The id of the answer: that of the request, as OpenAI would begin it."""
+        prefix = self.admitted.operation.traits.id_prefix
+        return f"chatcmpl-{self.admitted.event.request_id.removeprefix(prefix)}"
+
+    @property
+    def created(self) -> int:
+        """When the request arrived, in Unix seconds."""
+        return int(self.at.timestamp())
+
+    def judged(self, document: Document) -> Document:
+        """Return what may leave of an answer, with the request's id where the contract has a place for it.
+
+        Raises:
+            UpstreamError: it breaks the contract.
+        """
+        success, event = self.admitted.operation.success, self.admitted.event
+        told = {**document, "request_id": event.caller_request_id or event.request_id}
+        kept = None if success is None else success.body.kept(told)
+        if kept is None:
+            raise UpstreamError(Fault.GARBLED)
+        return kept
+
+    def told_usage(self, document: Document) -> Document:
+        """Return the usage as the caller is told it: that in *document*, else an estimate, or zeros."""
+        if self.admitted.operation.traits.zero_usage:
+            return NO_USAGE
+        stated: Document | None = document.get("usage")
+        return usage_document(self.estimated()) if stated is None else stated
+
+    def note(self, guardrails: Sequence[str]) -> None:
+        """Note the keys of *guardrails* that have found something."""
+        if guardrails:
+            noted = self.admitted.event.guardrails
+            self.admitted.event.guardrails = ",".join([*([noted] if noted else ()), *guardrails])
 
     def begin(self) -> None:
         """Note that the answer begins."""
@@ -122,56 +176,54 @@ class ChatEvents:
     _account: Account
     _routed: Routed[Chunks]
     _grammar: ChatStream
-    _screen: Screen | None
+    _window: StreamScreen | None
     _form: Form
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the events that arrive together, as soon as they do."""
-        account, grammar = self._account, self._grammar
-        window = None if self._screen is None else self._screen.window()
+        account, feed, window = self._account, self._grammar.feed, self._window
         try:
             async for arrived in self._routed.value:
-                said = [chunk for document in arrived if (chunk := grammar.feed(document)) is not None]
+                said = [chunk for document in arrived if (chunk := feed(document)) is not None]
+                if said:
+                    account.begin()
                 if window is not None:
                     said = [passed for chunk in said for passed in window.feed(chunk)]
                 if said:
-                    account.begin()
-                    yield b"".join([self._frame(chunk) for chunk in said])
-            last = grammar.end(estimate=self._estimate())
-            told = [] if window is None else [self._frame(chunk) for chunk in window.end()]
-            if last is not None:
-                told.append(self._frame(last))
+                    yield self._frames(said)
+            rest = [] if window is None else window.end()
+            usage = self._grammar.end(estimate=self._estimate())
+            if usage is not None:
+                rest.append({**usage, "usage": account.told_usage(usage)})
+            ending = self._frames(rest) + DONE
             await self._end(None)
-            yield b"".join([*told, DONE])
-        except GrammarError as error:
-            await self._fail(UpstreamError(Fault(error.reason.value)))
-        except UpstreamError as error:
-            await self._fail(error)
+            yield ending
         except Blocked as blocked:
-            await self._end(_blocked(blocked))
-            raise _blocked(blocked) from None
+            refusal = _blocked(account, blocked)
+            await self._end(refusal)
+            raise refusal from None
+        except (UpstreamError, GrammarError) as error:
+            failure = error if isinstance(error, UpstreamError) else UpstreamError(Fault(error.reason.value))
+            await self._end(failure)
+            raise _told(account, failure) from None
 
     async def aclose(self) -> None:
         """Close what is open, and settle; a caller who has left is settled with what he got."""
         await self._end(GeneratorExit())
 
-    def _frame(self, chunk: Document) -> bytes:
-        cut = self._form.kept(chunk)
-        if cut is None:
+    def _frames(self, chunks: Sequence[Document]) -> bytes:
+        form = self._form
+        kept = [form.kept(chunk) for chunk in chunks]
+        if None in kept:
             raise UpstreamError(Fault.GARBLED)
-        return frame(cut)
+        return b"".join([frame(chunk) for chunk in kept])
 
     def _estimate(self) -> Usage:
         self._account.text_length = self._grammar.text_length
         return self._account.estimated()
 
-    async def _fail(self, error: UpstreamError) -> None:
-        await self._end(error)
-        kind = Kind.UPSTREAM_TIMEOUT if error.fault is Fault.TIMEOUT else Kind.UPSTREAM_UNAVAILABLE
-        raise Refusal(kind, alias=self._account.alias.id)
-
     async def _end(self, error: BaseException | None) -> None:
-        """Settle, once: at the end, when it fails with *error*, or when the caller has left."""
+        """Settle, once: at the end, where it fails with *error*, or when the caller has left."""
         account = self._account
         if account.closed:
             return
@@ -199,10 +251,10 @@ class Exchange:
         alias = _alias_of(admitted, "llm", Kind.MODEL_NOT_LLM)
         account = await self._open(admitted, alias, estimate)
         try:
-            screen = await self._screen(admitted, alias)
-            document = await _screened(screen, admitted)
+            screen = await self._screen(account)
+            document = await self._screened(account, screen)
             if admitted.request is not None and admitted.request.stream:
-                return await self._stream(account, screen, document)
+                return await self._streamed(account, screen, document)
             return await self._whole(account, screen, document)
         except BaseException as error:
             account.close(_outcome(error))
@@ -213,19 +265,197 @@ class Exchange:
         alias = _alias_of(admitted, "embedding", Kind.MODEL_NOT_EMBEDDING)
         account = await self._open(admitted, alias, input_estimate)
         try:
-            screen = await self._screen(admitted, alias)
-            document = await _screened(screen, admitted)
-            form = _form(admitted)
-
-            async def attempt(upstream: Upstream, target: Target, model: str) -> Document:
-                return embeddings(
-                    await upstream.embed(document, model=model, timeouts=target.timeouts), model=alias.id, form=form
-                )
-
-            with (routed := await self._route(account, attempt)).hold:
-                account.usage = usage_of(routed.value.get("usage"))
-                account.close("ok")
-                return routed.value
+            screen = await self._screen(account)
+            document = await self._screened(account, screen)
+            return await self._embedded(account, document)
         except BaseException as error:
             account.close(_outcome(error))
             raise
+
+    async def _open(self, admitted: Admitted, alias: Alias, guess: Callable[[Document, int], int]) -> Account:
+        """Return the account of a request that has reserved what it may take, or refuse it."""
+        document, size, at = admitted.document or {}, admitted.event.request_bytes or 0, self.now()
+        reservation = await self.tokens.reserve(
+            admitted.operation,
+            admitted.principal,
+            alias,
+            estimate=guess(document, size),
+            at=at,
+            met=admitted.met,
+            met_tokens=admitted.met_tokens,
+        )
+        return Account(
+            admitted=admitted,
+            alias=alias,
+            at=at,
+            reservation=reservation,
+            ledger=self.ledger,
+            meter=self.meter,
+            input_tokens=input_estimate(document, size),
+        )
+
+    async def _screen(self, account: Account) -> Screen | None:
+        """Return what watches this exchange, if anything does."""
+        admitted = account.admitted
+        organization = NOBODY if admitted.principal is None else admitted.principal.organization
+        guardrails = await self.catalogue.guardrails(organization, account.alias)
+        return self.screens.of(guardrails) if guardrails else None
+
+    async def _screened(self, account: Account, screen: Screen | None) -> Document:
+        """Return the request as it may go on, or refuse it."""
+        document = account.admitted.document or {}
+        if screen is None:
+            return document
+        try:
+            screened = await screen.input(document)
+        except Blocked as blocked:
+            raise _blocked(account, blocked) from None
+        account.note(screened.flagged)
+        return screened.document
+
+    async def _whole(self, account: Account, screen: Screen | None, document: Document) -> Document:
+        """Return the completion of one of the targets."""
+
+        async def attempt(upstream: Upstream, model: str, target: Target) -> Document:
+            answer = await upstream.chat(document, model=model, timeouts=target.timeouts)
+            read = completion(answer, id=account.id, created=account.created, model=account.model)
+            account.usage, account.text_length = read.usage, read.text_length
+            return account.judged({**read.document, "usage": account.told_usage(read.document)})
+
+        with (routed := await self._route(account, attempt)).hold:
+            account.begin()
+            told = routed.value
+            if screen is not None:
+                try:
+                    screened = await screen.output(told)
+                except Blocked as blocked:
+                    raise _blocked(account, blocked) from None
+                account.note(screened.flagged)
+                told = screened.document
+            account.close("ok")
+            return told
+
+    async def _streamed(self, account: Account, screen: Screen | None, document: Document) -> ChatEvents:
+        """Return the events of one of the targets, whose first one is there."""
+
+        async def attempt(upstream: Upstream, model: str, target: Target) -> Chunks:
+            return await upstream.chat_stream(document, model=model, timeouts=target.timeouts)
+
+        options = document.get("stream_options") or {}
+        grammar = ChatStream(
+            id=account.id,
+            created=account.created,
+            model=account.model,
+            include_usage=bool(options.get("include_usage")),
+        )
+        form = _event_form(account.admitted.operation)
+        routed = await self._route(account, attempt)
+        window = None if screen is None else screen.stream()
+        return ChatEvents(account=account, routed=routed, grammar=grammar, window=window, form=form)
+
+    async def _embedded(self, account: Account, document: Document) -> Document:
+        """Return the vectors of one of the targets."""
+
+        async def attempt(upstream: Upstream, model: str, target: Target) -> Document:
+            answer = await upstream.embed(document, model=model, timeouts=target.timeouts)
+            read = embedding_list(answer, model=account.model)
+            account.usage = usage_of(read.get("usage"))
+            return account.judged({**read, "usage": account.told_usage(read)})
+
+        with (routed := await self._route(account, attempt)).hold:
+            account.begin()
+            account.close("ok")
+            return routed.value
+
+    async def _route(self, account: Account, attempt: Callable[[Upstream, str, Target], Awaitable[T]]) -> Routed[T]:
+        """Return what one of the alias's targets answers to *attempt*, or refuse the request."""
+
+        async def reached(target: Target) -> T:
+            account.asked, account.target = True, target
+            try:
+                upstream = self.upstreams.upstream(target.provider)
+            except KeyError:
+                raise UpstreamError(Fault.UNREACHABLE) from None
+            try:
+                return await attempt(upstream, target.model or account.model, target)
+            except GrammarError as error:
+                raise UpstreamError(Fault(error.reason.value)) from None
+
+        try:
+            routed = await self.router.forward(account.alias.targets, reached)
+        except RoutingError as error:
+            account.attempts = error.attempts
+            raise _nobody(account, error) from None
+        account.attempts = routed.attempts
+        return routed
+
+
+def _event_form(operation: Operation) -> Form:
+    """Return what an event of a stream must be."""
+    if operation.success is None or operation.success.event is None:
+        message = f"{operation.id} streams, but its contract has no stream in this phase"
+        raise AssertionError(message)
+    return operation.success.event
+
+
+def _alias_of(admitted: Admitted, category: str, other: Kind) -> Alias:
+    """Return the alias that was asked for, if it is of the *category*; *other* is the refusal of another one."""
+    alias = admitted.alias
+    if alias is None and admitted.operation.traits.pass_unknown_model:
+        raise Refusal(Kind.UPSTREAM_UNAVAILABLE, alias=admitted.request.model if admitted.request else "")
+    if alias is None:
+        raise Refusal(Kind.MODEL_NOT_FOUND)
+    if alias.id != CATCH_ALL and alias.category != category:
+        raise Refusal(other)
+    return alias
+
+
+def _told(account: Account, error: UpstreamError) -> Refusal:
+    """Return what the caller is told of a stream that failed with *error*."""
+    kind = Kind.UPSTREAM_TIMEOUT if error.fault is Fault.TIMEOUT else Kind.UPSTREAM_UNAVAILABLE
+    return Refusal(kind, alias=account.model)
+
+
+def _nobody(account: Account, error: RoutingError) -> Refusal:
+    """Return what the caller is told where no target has answered."""
+    match error.kind:
+        case Failure.UNAVAILABLE:
+            return Refusal(Kind.UPSTREAM_UNAVAILABLE, alias=account.model)
+        case Failure.TIMEOUT:
+            return Refusal(Kind.UPSTREAM_TIMEOUT, alias=account.model)
+        case Failure.OPEN:
+            return Refusal(Kind.CIRCUIT_OPEN, alias=account.model, retry_after=error.retry_after)
+        case Failure.LIMITED:
+            return Refusal(Kind.RATE_LIMITED, alias=account.model, retry_after=error.retry_after)
+        case Failure.FULL:
+            return Refusal(Kind.OVERLOADED, retry_after=error.retry_after)
+        case Failure.REJECTED:
+            code = error.last.code if error.last is not None else None
+            param = error.last.param if error.last is not None else None
+            return Refusal(Kind.INVALID_REQUEST, param=param, code=code or "invalid_request", reason=_REJECTED)
+        case _:
+            assert_never(error.kind)
+
+
+def _blocked(account: Account, blocked: Blocked) -> Refusal:
+    """Return what the caller is told of what a guardrail *blocked*."""
+    account.note((blocked.guardrail_key,))
+    findings = [{"category": one.category, "message": one.message} for one in blocked.findings]
+    return Refusal(
+        Kind.GUARDRAIL_BLOCK, guardrail_key=blocked.guardrail_key, action=blocked.action, findings=findings
+    )
+
+
+def _outcome(error: BaseException | None) -> str:
+    """Return how an exchange ended, as the ledger has it."""
+    match error:
+        case None:
+            return "ok"
+        case Refusal(kind=kind):
+            return kind.value
+        case UpstreamError(fault=fault):
+            return fault.value
+        case asyncio.CancelledError() | GeneratorExit():
+            return "left"
+        case _:
+            return Kind.INTERNAL_ERROR.value
