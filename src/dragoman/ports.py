@@ -103,6 +103,11 @@ class UpstreamError(Exception):
         self.code = code
         self.param = param
 
+    @property
+    def transient(self) -> bool:
+        """Whether the same upstream may answer in a moment: it sent no status, or one from 500 to 599."""
+        return self.status is None or 500 <= self.status <= 599  # noqa: PLR2004 - RFC 9110, section 15.6
+
 
 class Chunks(Protocol):
     """A streamed answer of an upstream: chunks of a chat completion, as the upstream worded them.
