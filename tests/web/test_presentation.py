@@ -51,12 +51,11 @@ def test_a_header_is_computed_from_its_source(source: str, value: str) -> None:
 
 
 class Streaming:
-    """Fits `Events`, and has none."""
+    """Fits `Events`."""
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield nothing."""
-        for piece in ():
-            yield piece
+        """Yield one event."""
+        yield b": event\n\n"
 
     async def aclose(self) -> None:
         """Have nothing to close."""

@@ -19,7 +19,7 @@ from dragoman.web.context import JSON, Events, Presented, RequestContext
 
 EVENT_STREAM: Final = "text/event-stream"
 
-_STREAMING: Final = {"stream_cache": "no-cache", "stream_buffering": "no"}
+_STREAMING: Final[dict[str | None, str]] = {"stream_cache": "no-cache", "stream_buffering": "no"}
 """What the headers of streams say; they keep proxies from holding events back."""
 
 
