@@ -214,8 +214,8 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
 def _seed(settings: Settings, now: datetime) -> Seed:
     """Return what is known without a store: the catalogue of *settings* and the organisation for development.
 
-    The catalogue counts as long as the store has no alias. The organisation, if there is one, has one key with all
-    scopes, and its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
+    The catalogue counts as long as the store never had an alias. The organisation, if there is one, has one key with
+    all scopes, and its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
     """
     created, declared = int(now.timestamp()), settings.catalogue
     development, organization = settings.development, _organization(settings)

@@ -38,6 +38,7 @@ class Contents:
     """What a store holds that is in force: *keys* by what they are found under, their digests made with *pepper*.
 
     *providers* are known by their names and *guardrails* by their keys; what names one of them names one that is there.
+    *catalogued* is whether the store has, or had, an alias.
     """
 
     pepper: bytes = attrs.field(default=b"", repr=False)
@@ -47,14 +48,15 @@ class Contents:
     aliases: Sequence[Alias] = ()
     providers: Mapping[str, Provider] = MappingProxyType({})
     guardrails: Mapping[str, Guardrail] = MappingProxyType({})
+    catalogued: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Seed:
     """What is known without any store: *keys* by their tokens, of any form, *agents*, and a catalogue.
 
-    The catalogue is that of a gateway whose store has no alias. It may call organisations by their names: those that
-    see an alias, and those that are *watched* by guardrails of these keys.
+    The catalogue is that of a gateway whose store never had an alias: who revokes the last one does not open others. It
+    may call organisations by their names: those that see an alias, and those that are *watched* by guardrails.
     """
 
     keys: Mapping[str, Principal] = attrs.field(default=MappingProxyType({}), repr=False)
@@ -144,7 +146,7 @@ def build_directory(seed: Seed, *, now: Callable[[], datetime], stored: Contents
 
     aliases, providers, guardrails = stored.aliases, stored.providers, stored.guardrails
     watched = {one.id: one.guardrails for one in stored.organizations if one.guardrails}
-    if not stored.aliases:
+    if not stored.aliases and not stored.catalogued:
         aliases = [_seen_by_ids(alias, identified) for alias in seed.aliases]
         providers, guardrails = {**providers, **seed.providers}, {**guardrails, **seed.guardrails}
         watched |= {identified(named): tuple(keys) for named, keys in seed.watched.items()}

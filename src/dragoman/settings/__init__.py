@@ -94,7 +94,7 @@ class Development:
 class Settings:
     """Everything that can be set. *store* is None where nothing is to outlive the process.
 
-    The *catalogue* is that of a gateway whose store has no alias: that of the file, or, where that names no alias, the
+    The *catalogue* is that of a gateway whose store never had an alias: the file's, and, where that names no alias, the
     embedded one with it.
     """
 

@@ -7,9 +7,10 @@ Laws of this file:
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dragoman.declaration import Declaration, is_reference
+from dragoman.declaration import is_reference
 from dragoman.model import Provider
 from dragoman.settings.errors import SettingsError
+from dragoman.settings.file import File
 
 
 def read_secret(reference: str, environment: Mapping[str, str]) -> str:
@@ -39,14 +40,21 @@ def read_secret(reference: str, environment: Mapping[str, str]) -> str:
     raise SettingsError(message)
 
 
-def missing_secrets(catalogue: Declaration, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield which secrets of *catalogue* are not there, and whose they are."""
-    for provider in catalogue.providers:
+def missing_secrets(file: File, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield which secrets that *file* refers to are not there, and whose they are."""
+    for mount in file.mounts.values():
+        if mount.secret is not None:
+            yield from _missing(f"mount {mount.prefix}: secret", mount.secret, environment)
+    for provider in file.catalogue.providers:
         for member, reference in references_of(provider):
-            try:
-                read_secret(reference, environment)
-            except SettingsError as error:
-                yield f"provider {provider.name!r}: {member}: {error}"
+            yield from _missing(f"provider {provider.name!r}: {member}", reference, environment)
+
+
+def _missing(whose: str, reference: str, environment: Mapping[str, str]) -> Iterator[str]:
+    try:
+        read_secret(reference, environment)
+    except SettingsError as error:
+        yield f"{whose}: {error}"
 
 
 def references_of(provider: Provider) -> Iterator[tuple[str, str]]:

@@ -72,6 +72,7 @@ class _Rows:
     aliases: Sequence[Stored]
     providers: Sequence[Stored]
     guardrails: Sequence[Stored]
+    catalogued: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -112,6 +113,7 @@ async def read_snapshot(engine: AsyncEngine, path: Path) -> Snapshot:
                     aliases=await _rows(connection, _ALIASES),
                     providers=await _rows(connection, _PROVIDERS),
                     guardrails=await _rows(connection, _GUARDRAILS),
+                    catalogued=bool(await connection.scalar(select(exists().select_from(ALIASES)))),
                 )
         return Snapshot(revision=revision, contents=await asyncio.to_thread(_contents, pepper or b"", rows))
 
@@ -189,6 +191,7 @@ def _contents(pepper: bytes, rows: _Rows) -> Contents:
         aliases=tuple(entry.noun for entry in each("alias", rows.aliases, reader.alias)),
         providers={entry.noun.name: entry.noun for entry in each("provider", rows.providers, reader.provider)},
         guardrails={entry.noun.key: entry.noun for entry in each("guardrail", rows.guardrails, reader.guardrail)},
+        catalogued=rows.catalogued,
     )
     for complaint in dangling(contents.organizations, contents.aliases, contents.providers, contents.guardrails):
         message = f"{complaint}, which is not there"
