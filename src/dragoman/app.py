@@ -22,7 +22,7 @@ import attrs
 import uuid_utils
 from uuid_utils.compat import uuid7
 
-from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, Directory, Seed, build_directory
+from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, CurrentDirectory, Directory, Seed, build_directory
 from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
 from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.adapters.log import build_log
@@ -53,7 +53,6 @@ from dragoman.ports import (
 )
 from dragoman.routing import Router
 from dragoman.settings import (
-    AliasSettings,
     Certificates,
     Dialect,
     Known,
@@ -77,20 +76,6 @@ ANYWHERE: Final = (
     Kind.INTERNAL_ERROR,
 )
 """The refusals that every contract needs outside its operations, beside that of an address where it limits those."""
-
-DEVELOPMENT_ALIASES: Final = tuple(
-    AliasSettings(id=name, display_name=name.capitalize(), description=description, category=category, visible_to=None)
-    for name, description, category in (
-        ("gpt-4o", "A general model.", "llm"),
-        ("gpt-4", "The general model before it.", "llm"),
-        ("gpt-4.1-mini", "A small and quick model.", "llm"),
-        ("general", "An assistant for everyday work.", "llm"),
-        ("secure", "An assistant for confidential work.", "llm"),
-        ("text-embedding-3-small", "Turns texts into vectors.", "embedding"),
-    )
-)
-"""The models of a gateway whose settings name none."""
-
 
 PAGES: Final = {
     "index.html": "text/html; charset=utf-8",
@@ -255,29 +240,34 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
 
 
 def _seed(settings: Settings, now: datetime) -> Seed:
-    """Return what is known without a store: the aliases of *settings* and the organisation for development.
+    """Return what is known without a store: the catalogue of *settings* and the organisation for development.
 
-    The aliases count as long as the store has none. The organisation, if there is one, has one key with all scopes, and
-    its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
+    The catalogue counts as long as the store never had an alias. The organisation, if there is one, has one key with
+    all scopes, and its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
     """
-    created = int(now.timestamp())
-    stated = settings.aliases or DEVELOPMENT_ALIASES
-    aliases = [
-        Alias(
-            id=alias.id,
-            display_name=alias.display_name,
-            description=alias.description,
-            category=alias.category,
-            created=created,
-            visible_to=None if alias.visible_to is None else frozenset(map(OrganizationId, alias.visible_to)),
-        )
-        for alias in stated
-    ]
+    created, declared = int(now.timestamp()), settings.catalogue
     development, organization = settings.development, _organization(settings)
     named = {"main": str(uuid7())} if development is None else development.agents
     agents = [Agent(id=AgentId(agent), name=name, organization=organization) for name, agent in named.items()]
-    keys = {} if development is None else {development.token: _owner(organization)}
-    return Seed(keys=keys, agents=agents, aliases=aliases)
+    return Seed(
+        keys={} if development is None else {development.token: _owner(organization)},
+        agents=agents,
+        aliases=[Alias(created=created, **attrs.asdict(alias, recurse=False)) for alias in declared.aliases],
+        providers={one.name: one for one in declared.providers},
+        guardrails={one.key: one for one in declared.guardrails},
+        watched={one.name: one.guardrails for one in declared.organizations},
+    )
+
+
+def read_directory(settings: Settings) -> Directory:
+    """Return what a gateway with these *settings* that starts now has in force.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    now = system_sources().now
+    stored = NOTHING if settings.store is None else asyncio.run(read_store(settings.store))
+    return build_directory(_seed(settings, now()), now=now, stored=stored)
 
 
 def _organization(settings: Settings) -> OrganizationId:
