@@ -223,10 +223,23 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         for mount in settings.mounts
     }
     path, running = settings.store, settings.running
-    lifespan: list[Lifespan] = [] if path is None else [partial(follow_store, path, store, build=build, log=log)]
+    days, ledger = MemoryDays(), NoLedger() if path is None else LedgerQueue()
+    providers = Providers(secret=partial(read_secret, environment=process_environment()), now=sources.now)
+    router = build_router(sources, log)
+    store.watch(partial(_provide, providers, router))
+    forwarding = Forwarding(upstreams=providers, router=router, days=days, ledger=ledger, meter=PlainMeter())
+    lifespan: list[Lifespan] = [partial(closing, providers)]
+    if path is not None and isinstance(ledger, LedgerQueue):
+        kept = partial(keep_ledger, ledger_path(path), ledger, now=sources.now, seed=days.seed, log=log)
+        lifespan += [kept, partial(follow_store, path, store, build=build, log=log)]
     if service is not None:
         lifespan.append(service.connected)
-    guard = Guard(rates=running.limits, capacity=running.max_in_flight, trusted_hops=running.trusted_hops)
+    guard = Guard(
+        rates=running.limits,
+        token_rates=running.token_limits,
+        capacity=running.max_in_flight,
+        trusted_hops=running.trusted_hops,
+    )
     return create_app(
         documents,
         identity=store,
@@ -234,9 +247,50 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         catalogue=store,
         log=log,
         sources=sources,
+        forwarding=forwarding,
         guard=guard,
         lifespan=lifespan,
     )
+
+
+def build_router(sources: Sources, log: EventLog) -> Router:
+    """Return what chooses targets; a breaker that changes is told to *log*, without who is behind it (ADR-0043)."""
+
+    def tell(change: Change) -> None:
+        log.state({"part": "target", "target": mark_of(change.provider, change.model), "state": change.state.value})
+
+    return Router(monotonic=sources.monotonic, random=random.random, sleep=asyncio.sleep, on_change=tell)
+
+
+def mark_of(provider: str, model: str | None) -> str:
+    """Return what stands for a target where its provider must not be told: `dragoman explain` shows it too."""
+    return hashlib.sha256(f"{provider} {model or ''}".encode()).hexdigest()[:8]
+
+
+def _provide(providers: Providers, router: Router, directory: Directory) -> None:
+    """Put the providers of *directory* in force.
+
+    Raises:
+        StoreError: naming what of them cannot be used.
+    """
+    for guardrail in directory.guardrails_in_force:
+        if problems := check(guardrail):
+            message = f"guardrail {guardrail.key}: {'; '.join(problems)}"
+            raise StoreError(message)
+    try:
+        providers.replace(directory.providers.values())
+    except ProviderError as error:
+        raise StoreError(str(error)) from None
+    router.provide(directory.providers.values())
+
+
+@asynccontextmanager
+async def closing(providers: Providers) -> AsyncIterator[None]:
+    """Close every connection to a provider at the end of the block."""
+    try:
+        yield
+    finally:
+        await providers.aclose()
 
 
 def _seed(settings: Settings, now: datetime) -> Seed:
