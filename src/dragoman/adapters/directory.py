@@ -8,7 +8,7 @@ Laws of this file:
 """
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -84,6 +84,11 @@ class Directory:
     _guardrails: Mapping[str, Guardrail]
     _watched: Mapping[OrganizationId, Sequence[str]]
     providers: Mapping[str, Provider]
+
+    @property
+    def guardrails_in_force(self) -> Iterable[Guardrail]:
+        """Every guardrail there is."""
+        return self._guardrails.values()
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose key *token* is, or None."""
