@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from dragoman.adapters.directory import NO_SEED, build_directory
+from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, Directory, build_directory
 from dragoman.adapters.store import open_store, read_store
 from dragoman.declaration import DeclaredAlias, DeclaredOrganization, Declaration
 from dragoman.model import (
@@ -131,11 +131,16 @@ def apply(path: Path, declaration: Declaration = CATALOGUE, **how: Any) -> Plan:
     return administer(path, lambda administration: administration.apply(declaration, **how))
 
 
+def directory_of(stored: Contents = NOTHING) -> Directory:
+    """Return the directory of what is *stored*."""
+    return build_directory(NO_SEED, now=lambda: datetime.now(UTC), stored=stored)
+
+
 def passes(path: Path, *tokens: str) -> list[bool]:
     """Return whether a gateway that starts now would let each of *tokens* pass."""
 
     async def looked() -> list[bool]:
-        directory = build_directory(NO_SEED, now=lambda: datetime.now(UTC), stored=await read_store(path))
+        directory = directory_of(await read_store(path))
         return [await directory.principal(token) is not None for token in tokens]
 
     return asyncio.run(looked())

@@ -178,7 +178,10 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(path: Path, prune: Prune) 
             with_provider(headers={"X-Team": "red", "X-Token": "env:T"}),
             {"headers.X-Team": ("(a text)", "(another text)"), "headers.X-Token": ("file:/run/token", "env:T")},
         ),
-        (with_provider(headers={}), {"headers.X-Team": ("(a text)", None), "headers.X-Token": ("file:/run/token", None)}),
+        (
+            with_provider(headers={}),
+            {"headers.X-Team": ("(a text)", None), "headers.X-Token": ("file:/run/token", None)},
+        ),
         (
             with_provider(kind="echo", base_url=None, key=None, headers={}),
             {
@@ -305,9 +308,7 @@ def test_pruning_revokes_agents_of_declared_organizations(path: Path) -> None:
     apply(path)
     administer(path, lambda one: one.create_organization("initech"))
     administer(path, lambda one: one.create_agent("initech", "main"))
-    fewer = attrs.evolve(
-        CATALOGUE, organizations=(attrs.evolve(CATALOGUE.organizations[0], agents=("support",)),)
-    )
+    fewer = attrs.evolve(CATALOGUE, organizations=(attrs.evolve(CATALOGUE.organizations[0], agents=("support",)),))
 
     plan = apply(path, fewer, prune=Prune.CATALOGUE)
 
@@ -426,7 +427,9 @@ def test_what_breaks_a_rule_is_refused_whole(path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         apply(path, literal)
 
-    assert re.fullmatch(r"the provider 'vendor' in the store breaks a rule: key: it must be env:NAME .+", str(caught.value))
+    assert re.fullmatch(
+        r"the provider 'vendor' in the store breaks a rule: key: it must be env:NAME .+", str(caught.value)
+    )
     assert "sesame" not in str(caught.value)
     assert [(0,)] == rows(path, "SELECT count(*) FROM guardrails")
     assert b"sesame" not in bytes_of(path)
