@@ -128,7 +128,8 @@ class Directory:
 
     def organization(self, named: str) -> Organization | None:
         """Return the organisation that the store knows by this id, in either case, or name."""
-        return self._organizations.get(named) or self._organizations.get(named.lower())
+        by_id = self._organizations.get(named.lower())
+        return self._organizations.get(named) or (by_id if by_id is not None and by_id.id == named.lower() else None)
 
     @property
     def has_keys(self) -> bool:
