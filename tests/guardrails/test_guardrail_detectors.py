@@ -4,6 +4,7 @@ from typing import Final
 
 import pytest
 from gateway_conformance.rules import confirms
+from guards import CARD, EMAIL, guard, masked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from dragoman.adapters.tokens import make_key_id, make_token
 from dragoman.guardrails.checksums import card, iban, ip_address, luhn, telephone
 from dragoman.guardrails.detectors import DETECTORS
 from dragoman.guardrails.pattern import compile_pattern
-from guards import CARD, EMAIL, guard, masked
 
 OWN_TOKEN: Final = make_token("cgt", make_key_id(bytes), bytes)
 OTHER_TOKEN: Final = make_token("acme", make_key_id(lambda count: b"\xfb" * count), lambda count: b"\xfb" * count)

@@ -2,10 +2,11 @@
 
 import ast
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from gateway_conformance.rules import confirms
+from guards import EVERYTHING, guard, screen
 
 import dragoman.guardrails
 from dragoman.guardrails import Blocked, Screens, StreamScreen, Window, look, screen_input, screen_output
@@ -14,7 +15,6 @@ from dragoman.guardrails.texts import texts_of
 from dragoman.guardrails.verdict import Tally
 from dragoman.guardrails.window import Search
 from dragoman.model import Guardrail
-from guards import EVERYTHING, guard, screen
 
 ROOM: Final = sorted(Path(dragoman.guardrails.__file__).parent.glob("*.py"))
 CANARY: Final = "canary.bird@example.com"
@@ -72,7 +72,7 @@ def test_no_verdict_and_no_representation_holds_a_text() -> None:
 
 @confirms("ADR-0037.R8")
 @pytest.mark.parametrize("wanted", [{"detectors": ("email",)}, {"keywords": ("bird",)}, {"max_chars": 5}])
-def test_an_exception_holds_no_text(wanted: dict[str, object]) -> None:
+def test_an_exception_holds_no_text(wanted: dict[str, Any]) -> None:
     """Who blocks tells a key and categories."""
     made = screen(guard("block", **wanted))
 

@@ -65,8 +65,8 @@ class Sieve(Protocol):
 class Shape:
     """What a pattern matches: between *least* and *most* characters; *opening* is told by the laws of this file.
 
-    *written* is the pattern itself. It is *anchored* where it asks for the beginning or the end of a text or a line, and
-    *single* where it has no parts.
+    *written* is the pattern itself. It is *anchored* where it asks for the beginning or the end of a text or a line,
+    and *single* where it has no parts.
     """
 
     written: str
@@ -172,10 +172,9 @@ def sequence(parts: list[Shape]) -> Shape:
     """Return the shape of *parts* in a row."""
     opening = ""
     for part in reversed(parts):
-        if part.single:  # what has begun with it goes on, or has not begun
-            opening = f"(?:{part.written}{opening})?"
-        else:
-            opening = f"(?:{part.opening}|{part.written}{opening})"
+        # What has begun with one character goes on, or has not begun; other parts may have begun themselves.
+        begun = f"{part.written}{opening}"
+        opening = f"(?:{begun})?" if part.single else f"(?:{part.opening}|{begun})"
     return Shape(
         written="".join(part.written for part in parts),
         opening=opening,
