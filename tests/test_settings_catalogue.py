@@ -148,7 +148,7 @@ def test_what_is_not_known_is_refused_with_the_nearest(write: Write, text: str, 
     ],
 )
 def test_what_names_what_is_not_there_is_refused(write: Write, text: str, said: str) -> None:
-    """A provider or guardrail that the file does not have is named where it is named, with the nearest that there is."""
+    """A provider or guardrail that the file does not have is refused where it is named, with the nearest there is."""
     assert said == refused(write(text))
 
 
@@ -178,11 +178,11 @@ def test_what_is_there_twice_is_refused(write: Write, text: str, said: str) -> N
 @pytest.mark.parametrize(
     ("text", "path", "said"),
     [
-        (provider(name=""), "provider[0].name", "None is not accepted; it must be a text"),
+        (provider(name=""), "provider[0].name", "it is missing; it must be a text"),
         (provider(name="1"), "provider[0].name", "1 is not accepted; it must be a text"),
         (provider(name="'a b'"), "provider[0].name", f"'a b' is not accepted; it must be {NAMED}"),
         (provider(name=f"'{'a' * 65}'"), "provider[0].name", f"'{'a' * 65}' is not accepted; it must be {NAMED}"),
-        (provider(kind=""), "provider[0].kind", "None is not accepted; it must be a text"),
+        (provider(kind=""), "provider[0].kind", "it is missing; it must be a text"),
         (
             provider(base_url=""),
             "provider[0].base_url",
@@ -207,8 +207,8 @@ def test_what_is_there_twice_is_refused(write: Write, text: str, said: str) -> N
             "'X Team' is not accepted; it must be the name of a header",
         ),
         (provider(headers="{ Host = 'a' }"), "provider[0].headers.Host", "the connection sets it itself"),
-        (guardrail(key=""), "guardrail[0].key", "None is not accepted; it must be a text"),
-        (guardrail(action=""), "guardrail[0].action", "None is not accepted; it must be a text"),
+        (guardrail(key=""), "guardrail[0].key", "it is missing; it must be a text"),
+        (guardrail(action=""), "guardrail[0].action", "it is missing; it must be a text"),
         (guardrail(stages="[]"), "guardrail[0].stages", "a list is not accepted; it must be a list that is not empty"),
         (
             guardrail(keywords=""),
@@ -259,7 +259,7 @@ def test_what_is_there_twice_is_refused(write: Write, text: str, said: str) -> N
             "'off' is not accepted; a rate is written as 600/m or 20/s burst 40, with the units s, m, h and d",
         ),
         (alias(target="{}"), "alias[0].target", "a table is not accepted; it must be a list"),
-        (target(provider=""), "alias[0].target[0].provider", "None is not accepted; it must be a text"),
+        (target(provider=""), "alias[0].target[0].provider", "it is missing; it must be a text"),
         (
             target(model="''"),
             "alias[0].target[0].model",

@@ -63,7 +63,7 @@ OUTSIDE: Final = re.compile(
     r"unknown (provider|guardrail) '|is there twice|is mounted twice|cannot forward|cannot read |"
     r"is no (port|address|mount)|kind echo has none|looks for nothing"
 )
-"""What the reader says of what one part of a file says of another, or of what is outside it, or what follows from it."""
+"""What the reader says of what one part says of another, of what is outside the file, or of what follows from it."""
 
 
 def accepts(document: Any, validator: Any = SCHEMA) -> bool:  # noqa: ANN401 - any JSON value
@@ -160,7 +160,7 @@ def test_both_accept(text: str) -> None:
         *(
             text
             for text in cases(catalogue.test_a_value_that_cannot_stand_there_is_refused)
-            # A uuid, and a header that frames a request, are judged by the reader alone; 1.0 is an integer to JSON Schema.
+            # A uuid and a header that frames a request are judged by the reader alone; 1.0 is an integer to a schema.
             if not re.search(r"name = '018[fF]|Host = | (nan|inf) |= 1\.0$", text)
         ),
         *cases(catalogue.test_what_may_be_a_secret_is_refused_without_being_shown),
@@ -180,7 +180,7 @@ def test_both_accept(text: str) -> None:
     ],
 )
 def test_both_refuse(text: str) -> None:
-    """What the reader refuses is refused by the schema: what is not known, another kind of value, what may be a secret."""
+    """What the reader refuses the schema does: what is not known, another kind of value, what may be a secret."""
     assert None is not refusal(tomllib.loads(text, parse_float=Decimal))
     assert not accepts(tomllib.loads(text))
 
@@ -195,7 +195,7 @@ def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from places(one, (*at, name))
 
 
-FOREIGN: Final = (
+FOREIGN: Final[tuple[object, ...]] = (
     "", "x", "a b", "é", "\n", "env:A", "600/m", "echo", "openai", "input", "https://x.example", "on",
     0, 1, 2, -1, 10**12, 1.5, 0.25, True, False, [], ["x"], ["x", "x"], [1], [{}], {}, {"x": 1}, {"name": "x"}
 )  # fmt: skip

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.declaration import DeclaredAlias, Declaration
+from dragoman.declaration import Declaration, DeclaredAlias
 from dragoman.model import Provider, Target
 from dragoman.settings import SettingsError, missing_secrets, read_file, read_secret, read_settings
 from dragoman.settings.embedded import embedded_catalogue, with_embedded
@@ -91,7 +91,7 @@ base_url = "https://b.example"
 
 @confirms("ADR-0040.R14")
 def test_the_embedded_aliases_are_answered_by_the_gateway_itself() -> None:
-    """Without a key every embedded alias is on `echo`, the one for all other names too, and no other provider is there."""
+    """Without a key every embedded alias is on `echo`, the catch-all too, and there is no other provider."""
     found = with_embedded(Declaration(), {})
 
     assert (ECHO,) == found.providers
