@@ -20,7 +20,7 @@ from dragoman.app import (
     system_sources,
 )
 from dragoman.contract.source import Source
-from dragoman.declaration import DeclaredAlias, Declaration
+from dragoman.declaration import Declaration, DeclaredAlias
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
 from dragoman.settings import Development, IdentityService, MountSettings, Settings
