@@ -2,8 +2,8 @@
 
 Laws of this file:
 - Whole answers are asked for by wrk, in a closed loop; streams by `streams.py`, which judges each of them.
-- CPU time is that of the server while the load ran, over what it answered. Of whole answers, the few that wrk leaves
-  unread at the end are in the time and not in the number: a share that shows only with a slow server.
+- CPU time is that of the server while the load ran, over what it answered. The whole answers that wrk leaves unread at
+  the end are in the time and not in the number, so a slow server is asked for longer, until they weigh little.
 - An answer that is not the expected one is counted as a complaint, never left out.
 """
 
@@ -17,13 +17,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-from serving import HOST, NotServedError, Server, environment, pinned
-from stub import ANSWER
-from subjects import HERE, PATH, Subject
+
+from bench.serving import HOST, NotServedError, Server, environment, pinned
+from bench.stub import ANSWER
+from bench.subjects import HERE, PATH, Subject
 
 RESULT: Final = re.compile(r"^RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
 SAMPLING: Final = 0.1
 """Seconds between two looks at a server's memory."""
+
+BEGUN: Final = 500
+"""Streams that begin in a second."""
+
+PATIENCE: Final = 60
+"""Seconds that streams may take beyond their own pace."""
 
 STREAMED: Final[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -65,11 +72,11 @@ class Load:
     pieces: int
     pace: int
 
-    def whole(self, subject: Subject, server: Server, *, connections: int) -> Whole:
-        """Ask for whole answers for some seconds."""
+    def whole(self, subject: Subject, server: Server, *, connections: int, seconds: int | None = None) -> Whole:
+        """Ask for whole answers for some *seconds*: as many as this load has, unless it is said."""
         tree = server.tree()
         before = tree.cpu_seconds()
-        requests, micros, refused, broken, median, late = self._wrk(subject, connections)
+        requests, micros, refused, broken, median, late = self._wrk(subject, connections, seconds or self.seconds)
         cost = (tree.cpu_seconds() - before) / max(requests, 1)
         wrong = broken + (refused if subject.forwards else requests - refused)
         return Whole(
@@ -83,27 +90,17 @@ class Load:
     def streamed(self, subject: Subject, server: Server, *, streams: int | None = None) -> Flow:
         """Open the streams and read them to their end."""
         opened = self.streams if streams is None else streams
-        limit = 60 + self.pieces * self.pace / 1000
-        order = {
-            "port": subject.port,
-            "path": PATH,
-            "headers": {"content-type": "application/json", **subject.headers},
-            "body": subject.body(**STREAMED),
-            "streams": opened,
-            "pieces": self.pieces,
-            "spread": opened / 500,
-            "limit": limit,
-        }
         tree = server.tree()
         before = tree.cpu_seconds()
         reader = subprocess.Popen(
-            pinned([sys.executable, str(HERE / "streams.py")], self.core),
+            pinned([sys.executable, "-m", "bench.streams"], self.core),
+            cwd=HERE.parent,
             env=environment({}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        peak, told, said = tree.resident(), json.dumps(order), None
+        peak, told, said = tree.resident(), json.dumps(self.order(subject, streams=opened)), None
         try:
             while said is None:
                 try:
@@ -125,8 +122,21 @@ class Load:
             complaints=tuple(f"{count} of {opened} streams: {wrong}" for wrong, count in account["wrong"].items()),
         )
 
-    def _wrk(self, subject: Subject, connections: int) -> tuple[int, ...]:
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{self.seconds}s", "--timeout", "10s"]
+    def order(self, subject: Subject, *, streams: int) -> Mapping[str, Any]:
+        """Return what `streams.py` is to do: an `Order`."""
+        return {
+            "port": subject.port,
+            "path": PATH,
+            "headers": {"content-type": "application/json", **subject.headers},
+            "body": subject.body(**STREAMED),
+            "streams": streams,
+            "pieces": self.pieces,
+            "spread": streams / BEGUN,
+            "limit": PATIENCE + self.pieces * self.pace / 1000,
+        }
+
+    def _wrk(self, subject: Subject, connections: int, seconds: int) -> tuple[int, ...]:
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
         command += ["-s", str(HERE / "chat.lua"), f"http://{HOST}:{subject.port}{PATH}"]
         headers = {"content-type": "application/json", **subject.headers}
         variables = {
@@ -139,7 +149,7 @@ class Load:
             capture_output=True,
             text=True,
             check=True,
-            timeout=self.seconds + 60,
+            timeout=seconds + 60,
         )
         found = RESULT.search(ended.stdout)
         if found is None:
@@ -177,4 +187,4 @@ def require_answers(load: Load, subject: Subject, server: Server) -> None:
 
 def what_is_missing() -> list[str]:
     """Return which of the programs that a load needs are not there."""
-    return [program for program in ("wrk", "taskset") if shutil.which(program) is None]
+    return [program for program in ("wrk", "taskset", "setpriv") if shutil.which(program) is None]

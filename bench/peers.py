@@ -1,7 +1,7 @@
 """Other gateways, to measure beside: installed from their packages, and started as each runs best (ADR-0044).
 
 Laws of this file:
-- Each has its own folder, made once per version; nothing of it is imported here.
+- Each has its own folder, made once for each version; nothing of it is imported here.
 - One process, or one worker, each: it has one core. No debug log, no database, no retries, no health checks while
   it is measured.
 - A peer that cannot be installed is missing by name and reason, never left out in silence.
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from serving import HOST, NotServedError, environment, free_ports
-from subjects import Subject
+
+from bench.serving import HOST, NotServedError, environment, free_ports
+from bench.subjects import Subject
 
 LIMIT: Final = 400.0
 """Seconds that one installation may take."""
@@ -41,14 +42,13 @@ LITELLM_KEY: Final = "sk-bench-0c1d7b9a2e8d6f5c3b1a0e9d8c7b6a5f"
 
 @attrs.frozen(kw_only=True)
 class Peer:
-    """A gateway of others: *key* on the command line, what installs it in a folder, and what it is as a subject.
+    """A gateway of others: its *key* on the command line, what installs it in a folder, and what it is as a subject.
 
     The subject is made of the folder it is installed in, a folder for its settings, and the upstream.
     """
 
     key: str
     name: str
-    version: str
     install: Callable[[Path], None]
     subject: Callable[[Path, Path, Subject], Subject]
 
@@ -58,7 +58,7 @@ class Peer:
         Raises:
             NotServedError: when it cannot be installed.
         """
-        folder = peers / f"{self.key}-{self.version}"
+        folder = peers / self.name.lower().replace(" ", "-")
         done = folder / "installed"
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -170,12 +170,11 @@ def _smg(folder: Path, _: Path, upstream: Subject) -> Subject:
 PEERS: Final[Mapping[str, Peer]] = {
     peer.key: peer
     for peer in (
-        Peer(key="smg", name="SMG", version=SMG, install=_install_python(f"smg=={SMG}"), subject=_smg),
-        Peer(key="portkey", name="Portkey", version=PORTKEY, install=_install_portkey, subject=_portkey),
+        Peer(key="smg", name=f"SMG {SMG}", install=_install_python(f"smg=={SMG}"), subject=_smg),
+        Peer(key="portkey", name=f"Portkey {PORTKEY}", install=_install_portkey, subject=_portkey),
         Peer(
             key="litellm",
-            name="LiteLLM",
-            version=LITELLM,
+            name=f"LiteLLM {LITELLM}",
             install=_install_python(f"litellm[proxy]=={LITELLM}"),
             subject=_litellm,
         ),

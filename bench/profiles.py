@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from report import table
-from serving import Server, served
-from subjects import Subject
+
+from bench.report import table
+from bench.serving import NotServedError, Server, last_words, served
+from bench.subjects import Subject
 
 SHOWN: Final = 25
 """Modules that a table has: the rest is small."""
@@ -43,12 +44,20 @@ def profile(title: str, subject: Subject, place: Path, *, core: int, load: Calla
 
 
 def _timed(subject: Subject, place: Path, *, core: int, load: Callable[[Server], int]) -> tuple[Functions, int]:
-    """Return what each function took, and what *load* returned."""
+    """Return what each function took, and what *load* returned.
+
+    Raises:
+        NotServedError: when it does not come up, or goes without a profile.
+    """
     kept = place / "profile"
+    kept.unlink(missing_ok=True)
     python, *arguments = subject.command
     profiled = attrs.evolve(subject, command=(python, "-m", "cProfile", "-o", str(kept), *arguments))
     with served(profiled, place, core=core) as server:
         requests = load(server)
+    if not kept.exists():
+        message = f"it left no profile: {last_words(server.log)}"
+        raise NotServedError(message)
     timed: Mapping[tuple[str, int, str], Any] = pstats.Stats(str(kept)).stats  # type: ignore[attr-defined]
     functions = {
         (path, f"{line} {name}"): (calls, seconds) for (path, line, name), (calls, _, seconds, _, _) in timed.items()

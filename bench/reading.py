@@ -50,8 +50,10 @@ class Reading:
             self._say("it ended without [DONE]")
         if self._bytes.strip():
             self._say("it ended within an event")
-        if self._next != self.pieces or self._text:
+        if self._next != self.pieces:
             self._say(f"it ended with piece {self._next} of {self.pieces}")
+        if self._text:
+            self._say(f"it ended with piece {self._next} of {self.pieces}, and {self._text[:40]!r} of another")
         if self._finished != 1:
             self._say(f"it had {self._finished} finish reasons")
         if self._counted != 1:

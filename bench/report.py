@@ -66,6 +66,11 @@ class Run:
     tallies: Sequence[Tally]
     missing: Mapping[str, str]
 
+    @property
+    def well(self) -> bool:
+        """Whether nothing is missing, and every answer was as it should be."""
+        return not self.missing and not any(tally.complaints for tally in self.tallies)
+
     def tally(self, key: str) -> Tally | None:
         """Return the tally of the subject with this *key*, if it was measured."""
         return next((tally for tally in self.tallies if tally.key == key), None)
@@ -161,7 +166,7 @@ def _whole(run: Run) -> list[str]:
         )
         for tally in tallies
     ]
-    heads = ["chat whole", "requests/s at 32", "CPU per request", "p50 at 1", "p99 at 1", "p50 at 32", "p99 at 32"]
+    heads = ["chat whole", "requests/s at 32", "CPU per request", "added at 1, p50", "p99", "added at 32, p50", "p99"]
     return table([*heads, "resident memory"], rows)
 
 
@@ -181,7 +186,7 @@ def _streams(run: Run) -> list[str]:
         )
         for tally in tallies
     ]
-    heads = ["chat streamed", "CPU per event", "first event, p50", "p99", "each event, p50", "p99"]
+    heads = ["chat streamed", "CPU per event", "added to the first, p50", "p99", "added to each, p50", "p99"]
     return table([*heads, "memory per stream", "every stream whole"], rows)
 
 
@@ -222,7 +227,7 @@ def _added(tally: Tally, direct: Tally | None, figure: Figure) -> str:
     own, least = tally.median(figure), None if direct is None else direct.median(figure)
     if own is None or least is None:
         return NOTHING
-    return f"({own * 1e3:.2f} ms)" if tally.key == DIRECT else f"+{(own - least) * 1e3:.2f} ms"
+    return f"({own * 1e3:.2f} ms)" if tally.key == DIRECT else f"{(own - least) * 1e3:+.2f} ms"
 
 
 def _number(value: float | None) -> str:

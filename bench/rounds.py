@@ -12,50 +12,61 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from load import Load, require_answers
-from peers import PEERS
-from profiles import profile
-from report import CONSTANT, DIRECT, OURS, Figure, Run, Tally
-from serving import NotServedError, Program, Server, alone, served
-from subjects import House, Subject, constant, identity_service, phase_one, phase_two
+
+from bench.load import Load, require_answers
+from bench.peers import Peer
+from bench.profiles import profile
+from bench.report import CONSTANT, DIRECT, OURS, Figure, Run, Tally
+from bench.serving import NotServedError, Program, Server, alone, served
+from bench.subjects import House, Subject, constant, identity_service, phase_one, phase_two
 
 STORE: Final = "store"
 GRPC: Final = "grpc"
-NAMES: Final[Mapping[str, str]] = {
+OWN: Final[Mapping[str, str]] = {
     DIRECT: "direct, no gateway",
     CONSTANT: "constant 501, bare Falcon",
     STORE: "Dragoman, Phase 1, keys in the store",
     GRPC: "Dragoman, Phase 1, identity over gRPC",
     OURS: "Dragoman, Phase 2",
-    **{key: f"{peer.name} {peer.version}" for key, peer in PEERS.items()},
 }
-"""What can be measured, in the order in which it is."""
+"""What can be measured beside the peers, in the order in which it is."""
 
 MANY: Final = 32
 """Connections: enough that a server never waits for the load."""
 
+ENOUGH: Final = 700
+"""Whole answers, beside which the `MANY` that are unread at the end weigh little."""
+
+LONGEST: Final = 10
+"""Seconds after which a round of whole answers ends all the same."""
+
 
 @attrs.frozen(kw_only=True)
 class Measured:
-    """A subject that runs, and what its rounds show; *idle* is its memory before the first of them."""
+    """A subject that runs, and what its rounds show.
+
+    *idle* is its memory before the first of them, *seconds* how long it is asked for whole answers by many at once.
+    """
 
     subject: Subject
     server: Server
     tally: Tally
     idle: int
+    seconds: int
 
 
 @attrs.frozen(kw_only=True)
 class Bench:
     """What every subject needs: a *core* of its own, a *load*, a *house* to live in and an *upstream* to forward to.
 
-    *direct* is the upstream as it runs; *place* is for logs and settings, *peers* for what is installed.
+    *direct* is the upstream as it runs. The *peers* are *installed* in a folder; *place* is for logs and settings.
     """
 
     core: int
     load: Load
     place: Path
-    peers: Path
+    peers: Mapping[str, Peer]
+    installed: Path
     house: House
     upstream: Subject
     direct: Server
@@ -96,7 +107,8 @@ class Bench:
 
     def _started(self, stack: ExitStack, key: str, missing: dict[str, str]) -> Iterator[Measured]:
         """Yield the subject with this *key*, started and warm; where it cannot be had, tell what is *missing*."""
-        tell(NAMES[key])
+        name = OWN[key] if key in OWN else self.peers[key].name
+        tell(name)
         try:
             with ExitStack() as own:
                 subject = self._subject(key, identity=self._identity(own) if key == GRPC else None)
@@ -104,14 +116,15 @@ class Bench:
                     self.direct if key == DIRECT else own.enter_context(served(subject, self.place, core=self.core))
                 )
                 require_answers(self.load, subject, server)
-                self.load.whole(subject, server, connections=MANY)
+                rate = self.load.whole(subject, server, connections=MANY).rate
                 stack.push(own.pop_all())
         except NotServedError as error:
             tell(f"missing: {error}")
-            missing[NAMES[key]] = str(error)
+            missing[name] = str(error)
             return
-        tally = Tally(key=key, name=NAMES[key], forwards=subject.forwards)
-        yield Measured(subject=subject, server=server, tally=tally, idle=server.tree().resident())
+        tally = Tally(key=key, name=name, forwards=subject.forwards)
+        seconds = max(self.load.seconds, min(LONGEST, round(ENOUGH / max(rate, 1))))
+        yield Measured(subject=subject, server=server, tally=tally, idle=server.tree().resident(), seconds=seconds)
 
     def _subject(self, key: str, *, identity: Program | None) -> Subject:
         match key:
@@ -124,8 +137,8 @@ class Bench:
             case "store" | "grpc":
                 return phase_one(self.house, identity=identity)
             case _:
-                peer = PEERS[key]
-                return peer.subject(peer.installed(self.peers), self.place, self.upstream)
+                peer = self.peers[key]
+                return peer.subject(peer.installed(self.installed), self.place, self.upstream)
 
     def _identity(self, own: ExitStack) -> Program:
         service = identity_service(self.house)
@@ -135,7 +148,7 @@ class Bench:
     def _measure(self, one: Measured, *, whole: bool) -> None:
         subject, server, tally = one.subject, one.server, one.tally
         if whole:
-            many = self.load.whole(subject, server, connections=MANY)
+            many = self.load.whole(subject, server, connections=MANY, seconds=one.seconds)
             tally.add(
                 {
                     Figure.RATE: many.rate,

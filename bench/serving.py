@@ -85,6 +85,7 @@ def alone(server: Server, others: Iterable[Server]) -> Iterator[None]:
     held = [other for other in others if other != server]
     for other in held:
         other.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # until it stands
     try:
         yield
     finally:
@@ -118,8 +119,8 @@ def served(program: Program, place: Path, *, core: int) -> Iterator[Server]:
 
 
 def pinned(command: Sequence[str], core: int) -> list[str]:
-    """Return what runs *command* on one *core*; what it starts stays there."""
-    return ["taskset", "-c", str(core), *command]
+    """Return what runs *command* on one *core*, as does all that it starts, and ends it if this process is killed."""
+    return ["setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(core), *command]
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -139,6 +140,12 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def last_words(log: Path) -> str:
+    """Return the end of what a server has said, in a line."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-2:])[-300:] or "it said nothing"
+
+
 def _await_port(server: Server, process: subprocess.Popen[bytes], patience: float) -> None:
     end = time.monotonic() + patience
     while time.monotonic() < end and process.poll() is None:
@@ -149,13 +156,8 @@ def _await_port(server: Server, process: subprocess.Popen[bytes], patience: floa
         else:
             return
     state = f"it did not listen within {patience:.0f} s" if process.returncode is None else "it ended"
-    message = f"{state}: {_last_words(server.log)}"
+    message = f"{state}: {last_words(server.log)}"
     raise NotServedError(message)
-
-
-def _last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return " / ".join(lines[-2:])[-300:] or "it said nothing"
 
 
 def _end(server: Server, process: subprocess.Popen[bytes]) -> None:

@@ -1,10 +1,10 @@
 """The load of streams: opens many at once, reads each to its end and judges it, and says what came of them.
 
-Started as `python streams.py`, with an `Order` as JSON on its standard input; it prints an `Account` as JSON. It is a
-process of its own, so that it has a core of its own choice, and ends within the seconds that it is given.
+Started as `python -m bench.streams`, with an `Order` as JSON on its standard input; it prints an `Account` as JSON. It
+is a process of its own, so that it can have another core than what it loads, and ends within the time that it is given.
 
 Laws of this file:
-- One connection a stream, all from this process; how long its first event takes counts from when its request is sent.
+- One connection a stream, all from this process; its first event is waited for from when its request is sent.
 - Every stream is accounted for: whole, or with what is wrong with it.
 """
 
@@ -20,7 +20,8 @@ import cattrs
 import httptools
 import orjson
 import uvloop
-from reading import Reading
+
+from bench.reading import Reading
 
 OK: Final = 200
 

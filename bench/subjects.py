@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from serving import HOST, NotServedError, Program, environment, free_ports
+
+from bench.serving import HOST, NotServedError, Program, environment, free_ports
 
 HERE: Final = Path(__file__).parent
 DRAGOMAN: Final = (sys.executable, "-m", "dragoman")

@@ -1,14 +1,14 @@
 """What the gateway costs, beside the direct call, the least that an answer can cost, and other gateways (ADR-0044).
 
-Started as `python bench/run.py`, `tox -e bench` or `tox -e bench-peers`. Each subject has the first core of this
+Started as `python -m bench`, `tox -e bench` or `tox -e bench-peers`. Each subject has the first core of this
 process for itself; the upstream and the load have the second one. Rounds go from subject to subject, and the medians
 are printed as Markdown tables. Everything it starts is on loopback, bounded in time, and ended by its process group. It
 exits with 1 if something was missing, or not well.
 
 For example:
-    python bench/run.py --rounds 3 --only direct,dragoman
-    python bench/run.py --peers .tox/peers --json figures.json
-    python bench/run.py --streams 1000
+    python -m bench --rounds 3 --only direct,dragoman
+    python -m bench --peers .tox/peers --json figures.json
+    python -m bench --streams 1000
 """
 
 import argparse
@@ -25,12 +25,13 @@ from types import FrameType
 from typing import Final, NoReturn
 
 import attrs
-from load import Load, what_is_missing
-from peers import PEERS
-from report import DIRECT, OURS, as_json, describe_machine, report
-from rounds import MANY, NAMES, Bench
-from serving import served
-from subjects import build_house, stub
+
+from bench.load import Load, what_is_missing
+from bench.peers import PEERS
+from bench.report import DIRECT, OURS, as_json, describe_machine, report
+from bench.rounds import MANY, OWN, Bench
+from bench.serving import served
+from bench.subjects import build_house, stub
 
 STREAMS: Final = 100
 PACE: Final = 20
@@ -39,6 +40,9 @@ together send 5,000 events a second: what one core can bear, whoever forwards th
 
 PIECES: Final = 100
 """Events of content that a stream has."""
+
+KEYS: Final = (*OWN, *PEERS)
+"""What can be measured, in order."""
 
 LONGEST: Final = 30 * 60
 """Seconds after which all of it ends, whatever happens."""
@@ -68,10 +72,10 @@ class Asked:
     def keys(self) -> Sequence[str]:
         """Return the keys of what is to be measured, in order."""
         if self.only:
-            return [key for key in NAMES if key in self.only]
+            return [key for key in KEYS if key in self.only]
         if self.peers is not None:
             return [DIRECT, OURS, *PEERS]
-        return [key for key in NAMES if key not in PEERS] if self.whole else [DIRECT, OURS]
+        return list(OWN) if self.whole else [DIRECT, OURS]
 
     def load(self, core: int) -> Load:
         """Return the load, from one *core*."""
@@ -104,7 +108,8 @@ def main() -> None:
             core=cores[0],
             load=load,
             place=place,
-            peers=asked.peers or place,
+            peers=PEERS,
+            installed=asked.peers or place,
             house=build_house(place),
             upstream=upstream,
             direct=stack.enter_context(served(upstream, place, core=cores[1])),
@@ -116,15 +121,17 @@ def main() -> None:
             asked.json.write_text(json.dumps(as_json(run), indent=1), encoding="utf-8")
         if asked.profile:
             sys.stdout.writelines(bench.profiles())
-    sys.exit(1 if run.missing or any(tally.complaints for tally in run.tallies) else 0)
+    sys.exit(0 if run.well else 1)
 
 
 def read_arguments() -> Asked:
     """Return what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds per subject (default 5)")
     parser.add_argument("--seconds", type=int, default=3, help="seconds of whole answers, each time (default 3)")
-    parser.add_argument("--only", type=_keys, default=(), metavar="KEY,…", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--only", type=_keys, default=(), metavar="KEY,…", help=f"of {', '.join(KEYS)}")
     parser.add_argument("--streams", type=int, help="measure this many streams at once, and no whole answers")
     parser.add_argument("--pieces", type=int, default=PIECES, help=f"events of a stream (default {PIECES})")
     parser.add_argument("--pace", type=int, help=f"milliseconds between them (default {PACE} for {STREAMS} streams)")
@@ -136,9 +143,9 @@ def read_arguments() -> Asked:
 
 def _keys(text: str) -> Sequence[str]:
     keys = text.split(",")
-    unknown = [key for key in keys if key not in NAMES]
+    unknown = [key for key in keys if key not in KEYS]
     if unknown:
-        message = f"unknown: {', '.join(unknown)}; known are {', '.join(NAMES)}"
+        message = f"unknown: {', '.join(unknown)}; known are {', '.join(KEYS)}"
         raise argparse.ArgumentTypeError(message)
     return keys
 
