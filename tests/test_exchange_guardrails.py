@@ -1,4 +1,4 @@
-"""Guardrails in an exchange: what is blocked, masked or flagged on the way in and on the way out, whole and streamed."""
+"""Guardrails in an exchange: what is blocked, masked or flagged on the way in and out, whole and streamed."""
 
 import json
 from collections.abc import Mapping

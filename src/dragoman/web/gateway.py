@@ -37,7 +37,7 @@ async def _nothing_follows() -> Message:
 class Gateway:
     """Serves several mounts; each key of *mounts* is a prefix, `/` for the root."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a port
         self,
         mounts: Mapping[str, Mount],
         sources: Sources,
