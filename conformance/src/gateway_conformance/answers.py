@@ -32,6 +32,9 @@ HEADER_RULES: Final[Mapping[str, str]] = {
     "x-ratelimit-reset-requests": "ADR-0032.R2",
     "ratelimit": "ADR-0032.R2",
     "ratelimit-policy": "ADR-0032.R2",
+    "x-ratelimit-limit-tokens": "ADR-0041.R6",
+    "x-ratelimit-remaining-tokens": "ADR-0041.R6",
+    "x-ratelimit-reset-tokens": "ADR-0041.R6",
 }
 """The rule that asks for a header; ADR-0004.R1 for any other, since the contract is what asks for it."""
 
@@ -54,7 +57,12 @@ RATE_LIMIT: Final = (
 )
 """The headers that tell of a limit (ADR-0032)."""
 
-PER_REQUEST: Final = frozenset({"x-request-id", "x-trace-id", "x-response-time", "date", "content-length", *RATE_LIMIT})
+TOKEN_LIMIT: Final = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+"""The headers that tell of a limit of tokens (ADR-0041)."""
+
+PER_REQUEST: Final = frozenset(
+    {"x-request-id", "x-trace-id", "x-response-time", "date", "content-length", *RATE_LIMIT, *TOKEN_LIMIT}
+)
 """Headers in which two answers to the same question may differ; the length does where a client's own id is echoed."""
 
 _MISSING: Final = object()

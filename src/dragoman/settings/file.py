@@ -22,7 +22,16 @@ from dragoman.settings.flags import IDENTITIES, PREFIX, SWITCH, choice, common_p
 from dragoman.settings.identity import ADDRESS, FILES, PLAINTEXT, address_in, content_of
 from dragoman.settings.kinds import A_LIST, A_NUMBER, A_TABLE, A_TEXT, Place
 from dragoman.settings.known import Known
-from dragoman.settings.running import DIVERGENT, LIMITS, NUMBERS, limit_in, limit_variable, number_in
+from dragoman.settings.running import (
+    ACCESS_LOG,
+    DIVERGENT,
+    LIMITS,
+    NUMBERS,
+    access_log_in,
+    limit_in,
+    limit_variable,
+    number_in,
+)
 from dragoman.settings.store import STORE, store_in
 
 _KINDS: Final = {str: A_TEXT, int: A_NUMBER, dict: A_TABLE, list: A_LIST}
@@ -38,6 +47,7 @@ TOP: Final = (
     "limits",
     "identity_service",
     DIVERGENT,
+    ACCESS_LOG,
     *NUMBERS,
 )
 _MOUNT: Final = ("prefix", "dialect", "identity", "secret", "phase", "phases", "endpoints")
@@ -155,6 +165,11 @@ class _Reader:
             if not isinstance(stated, bool):
                 raise self._refusal(DIVERGENT, stated, "true or false")
             yield f"{PREFIX}{upper(DIVERGENT)}", "on" if stated else "off"
+        if ACCESS_LOG in document:
+            yield (
+                f"{PREFIX}{upper(ACCESS_LOG)}",
+                access_log_in(self._typed(document, ACCESS_LOG, str, ""), f"{self.path}: {ACCESS_LOG}"),
+            )
         limits = self._typed(document, "limits", dict, "", {})
         self._keys(limits, tuple(LIMITS), "limits.")
         for name in limits:

@@ -14,7 +14,7 @@ from dragoman.settings.flags import FORWARDING, IDENTITIES
 from dragoman.settings.identity import ADDRESS_PATTERN, FILES
 from dragoman.settings.kinds import RATE_PATTERN, Schema
 from dragoman.settings.known import Dialect, Known
-from dragoman.settings.running import DIVERGENT, LIMITS, NUMBERS, OFF
+from dragoman.settings.running import ACCESS_LOG, ACCESS_LOGS, DIVERGENT, LIMITS, NUMBERS, OFF
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _BOOLEAN: Final[Schema] = {"type": "boolean"}
@@ -46,6 +46,7 @@ def settings_schema(known: Known) -> dict[str, Any]:
                 "limits": _limits(),
                 "identity_service": _identity_service(),
                 DIVERGENT: {**_BOOLEAN, "description": "Whether several workers may count limits each for itself."},
+                ACCESS_LOG: {"enum": list(ACCESS_LOGS), "description": "The lines for other programs.", "default": OFF},
                 **_numbers(),
                 **catalogue_schema(),
             }
