@@ -45,6 +45,7 @@ class FaultProxy:
     open: int = 0
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+    _writers: list[asyncio.StreamWriter] = attrs.field(factory=list)
 
     async def listen(self) -> None:
         """Accept connections, on the same port as before."""
@@ -63,6 +64,10 @@ class FaultProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -73,6 +78,7 @@ class FaultProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection, until one side has ended it."""
         self.open += 1
+        self._writers.append(writer)
         onwards: asyncio.StreamWriter | None = None
         try:
             if self.reset_at_once:
@@ -83,6 +89,7 @@ class FaultProxy:
                     pass
                 return
             further, onwards = await asyncio.open_connection(LOOPBACK, self.behind, limit=_PIECE)
+            self._writers.append(onwards)
             ways = {
                 asyncio.ensure_future(self._upwards(reader, onwards)),
                 asyncio.ensure_future(self._back(further, writer)),
@@ -99,9 +106,7 @@ class FaultProxy:
             self.open -= 1
             for one in (writer, onwards):
                 if one is not None:
-                    one.transport.abort() if self.reset or self.reset_at_once else one.close()
-                    with contextlib.suppress(ConnectionError):
-                        await one.wait_closed()
+                    one.close()
 
     async def _upwards(self, reader: asyncio.StreamReader, onwards: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):

@@ -28,7 +28,7 @@ DONE: Final = b"data: [DONE]\n\n"
 
 @attrs.define(kw_only=True)
 class Received:
-    """One request: *left* is when its connection ended, on the clock of the loop."""
+    """One request: the *nth* of its connection; *left* is when that ended, on the clock of the loop."""
 
     method: str
     path: str
@@ -36,6 +36,7 @@ class Received:
     body: bytes
     peer: tuple[str, int]
     raw: bytes
+    nth: int
     left: float | None = None
 
     @property
@@ -199,7 +200,9 @@ class _Line(asyncio.Protocol):
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._transport: asyncio.Transport | None = None
         self._read = b""
+        self._count = 0
         self._received: Received | None = None
         self._replying: asyncio.Task[None] | None = None
         self._flows = asyncio.Event()
@@ -209,6 +212,11 @@ class _Line(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._sink.connections += 1
         self._sink.open += 1
+
+    def end(self) -> None:
+        """End it, wherever it is."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         self._flows.clear()
@@ -234,6 +242,8 @@ class _Line(asyncio.Protocol):
         first, blank, rest = self._read.partition(b"\r\n\r\n")
         if not blank or (self._replying is not None and not self._replying.done()):
             return
+        transport = self._transport
+        assert transport is not None
         line, *lines = first.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}
         length = int(headers.get("content-length", "0"))
@@ -241,18 +251,21 @@ class _Line(asyncio.Protocol):
             return
         method, path, _ = line.split(" ")
         body, self._read = rest[:length], rest[length:]
+        self._count += 1
         self._received = Received(
             method=method,
             path=path,
             headers=headers,
             body=body,
-            peer=self._transport.get_extra_info("peername")[:2],
+            peer=transport.get_extra_info("peername")[:2],
             raw=first + blank + body,
+            nth=self._count,
         )
-        self._replying = asyncio.get_running_loop().create_task(self._reply(self._sink.reply_to(self._received)))
-        self._replying.add_done_callback(lambda _: self._transport.is_closing() or self._next())
+        reply = self._sink.reply_to(self._received)
+        self._replying = asyncio.get_running_loop().create_task(self._reply(reply, transport))
+        self._replying.add_done_callback(lambda _: None if transport.is_closing() else self._next())
 
-    async def _reply(self, reply: Reply) -> None:
+    async def _reply(self, reply: Reply, transport: asyncio.Transport) -> None:
         for step in reply:
             match step:
                 case Wait(None):
@@ -261,15 +274,15 @@ class _Line(asyncio.Protocol):
                     await asyncio.sleep(seconds or 0.0)
                 case End(reset):
                     if reset:
-                        reset_at_end(self._transport)
-                        self._transport.abort()
+                        reset_at_end(transport)
+                        transport.abort()
                     else:
-                        self._transport.close()
+                        transport.close()
                     return
                 case bytes():
                     await self._flows.wait()
                     self._sink.sent += len(step)
-                    self._transport.write(step)
+                    transport.write(step)
                     await asyncio.sleep(0)
 
 
@@ -296,7 +309,7 @@ async def sinking(answer: Callable[[Received], Reply] = sound, tls: ssl.SSLConte
     finally:
         server.close()
         for one in lines:
-            one._transport.abort()  # noqa: SLF001 - both are of this file
+            one.end()
         await asyncio.sleep(0.01)
 
 

@@ -7,7 +7,8 @@ Laws of this file:
 - A task that is cancelled inside an engine leaves no connection open.
 """
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -121,7 +122,11 @@ class Engine(Protocol):
         """Whether a connection is open."""
 
     def retire(self) -> None:
-        """Close what is idle, and everything else as soon as its answer has ended."""
+        """Keep no connection any more: everything is closed as soon as nothing is carried, if not before."""
 
     async def aclose(self) -> None:
         """Close everything, now."""
+
+
+EngineOf = Callable[[Place, ssl.SSLContext | None], Engine]
+"""What makes an engine to a place, over TLS if that is https, in the loop that will use it."""
