@@ -8,7 +8,6 @@ Laws of this file:
 import asyncio
 import gc
 import ssl
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from dragoman.adapters.upstream.httpx_engine import HttpxEngine
 from dragoman.adapters.upstream.openai import OpenAIUpstream
 from dragoman.adapters.upstream.quirks import all_of
 from dragoman.model import Timeouts
-from dragoman.ports import Fault, UpstreamError
+from dragoman.ports import UpstreamError
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ class Ground:
         """Run *test* in a loop of its own; what it leaves open is an error, as every warning is."""
         with asyncio.Runner(loop_factory=self.loop, debug=False) as runner:
             outcome = runner.run(test)
-        gc.collect()
+        gc.collect(1)  # what a test made is young
         return outcome
 
 

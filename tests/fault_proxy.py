@@ -82,7 +82,7 @@ class FaultProxy:
         onwards: asyncio.StreamWriter | None = None
         try:
             if self.reset_at_once:
-                reset_at_end(writer.transport)
+                reset_at_end(writer)
                 return
             if self.black_hole:
                 while await reader.read(_PIECE):
@@ -123,16 +123,16 @@ class FaultProxy:
                     await asyncio.sleep(self.first_byte)
                 await asyncio.sleep(self.latency if self.bandwidth is None else _TICK)
                 if self.garbage is not None:
-                    piece = self.garbage  # noqa: PLW2901 - in its place
+                    piece = self.garbage
                 if self.cut_after is not None:
-                    piece = piece[: max(0, self.cut_after - carried)]  # noqa: PLW2901 - all that is left
+                    piece = piece[: max(0, self.cut_after - carried)]
                 carried += len(piece)
                 writer.write(piece)
                 await writer.drain()
                 if self.cut_after is not None and carried >= self.cut_after:
                     if self.reset:
                         await asyncio.sleep(_TICK)  # or what was written may be lost with the reset
-                        reset_at_end(writer.transport)
+                        reset_at_end(writer)
                     return
 
 

@@ -78,7 +78,9 @@ def head(status: int = 200, **headers: str) -> bytes:
 def whole(body: bytes | Document, status: int = 200, **headers: str) -> Reply:
     """Return a whole answer, JSON unless *body* is bytes."""
     content = body if isinstance(body, bytes) else orjson.dumps(body)
-    return [head(status, **{"content_type": "application/json", "content_length": str(len(content)), **headers}) + content]
+    return [
+        head(status, **{"content_type": "application/json", "content_length": str(len(content)), **headers}) + content
+    ]
 
 
 def piece(content: bytes) -> bytes:
@@ -135,7 +137,11 @@ def chunk(delta: Document, finish: str | None = None, **members: Any) -> Documen
     }
 
 
-USAGE: Final[Document] = {**chunk({}), "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+USAGE: Final[Document] = {
+    **chunk({}),
+    "choices": [],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+}
 
 
 def chunks(text: str = "hello there") -> list[Document]:
@@ -286,13 +292,15 @@ class _Line(asyncio.Protocol):
                     await asyncio.sleep(0)
 
 
-def reset_at_end(transport: asyncio.Transport) -> None:
-    """Let the connection of *transport* end with a reset when it is closed."""
-    transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+def reset_at_end(connection: asyncio.Transport | asyncio.StreamWriter) -> None:
+    """Let *connection* end with a reset when it is closed."""
+    connection.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
 
 @asynccontextmanager
-async def sinking(answer: Callable[[Received], Reply] = sound, tls: ssl.SSLContext | None = None) -> AsyncIterator[Sink]:
+async def sinking(
+    answer: Callable[[Received], Reply] = sound, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Sink]:
     """Serve in this loop until the end of the block."""
     sink = Sink(answer=answer)
     lines: set[_Line] = set()

@@ -124,7 +124,7 @@ def test_the_headers_that_anybody_reads_are_kept(ground: Ground) -> None:
 @on_every_engine
 def test_a_piece_is_there_when_it_has_come(ground: Ground) -> None:
     """Nothing waits for a full buffer: a stream that pauses after its first piece has given it."""
-    reply = [STREAMED + piece(b"first"), Wait(0.3), piece(b"second") + LAST]
+    reply: Reply = [STREAMED + piece(b"first"), Wait(0.3), piece(b"second") + LAST]
 
     async def test() -> tuple[bytes, float, bytes]:
         async with sinking(lambda _: reply) as sink, engine(ground, sink.url()) as made:
@@ -295,7 +295,7 @@ def test_a_connection_survives_an_answer_that_is_over_if_it_ends_soon(
 GARBAGE: Final = {
     "no-http": [b"SSH-2.0-OpenSSH_9.2\r\n\r\n"],
     "http-2": [b"HTTP/2 200 OK\r\n\r\n"],
-    "two-lengths": [head(content_length="2") [:-2] + b"Content-Length: 3\r\n\r\n{}"],
+    "two-lengths": [head(content_length="2")[:-2] + b"Content-Length: 3\r\n\r\n{}"],
     "zeros": [b"\x00" * 100],
 }
 
@@ -329,7 +329,7 @@ def test_a_body_that_is_framed_twice_is_garbled(ground: Ground) -> None:
 @on_every_engine
 def test_garbage_between_chunks_is_garbled(ground: Ground) -> None:
     """A body whose framing breaks gives what came before, and then the fault."""
-    reply = [STREAMED + piece(b"sound"), Wait(0.05), b"no length\r\n"]
+    reply: Reply = [STREAMED + piece(b"sound"), Wait(0.05), b"no length\r\n"]
 
     async def test() -> tuple[bytes, Fault]:
         async with sinking(lambda _: reply) as sink, engine(ground, sink.url()) as made:
@@ -344,9 +344,7 @@ def test_garbage_between_chunks_is_garbled(ground: Ground) -> None:
 
 @confirms("ADR-0038.R8")
 @on_every_engine
-@pytest.mark.parametrize(
-    "start", [b"HTTP/1.1 200 OK\r\nX: ", STREAMED + b"0\r\nX: "], ids=["head", "trailers"]
-)
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", STREAMED + b"0\r\nX: "], ids=["head", "trailers"])
 def test_a_head_without_end_is_too_large(ground: Ground, start: bytes) -> None:
     """A head, and trailers, that do not end are given up after some tens of kilobytes."""
 
@@ -440,6 +438,6 @@ def test_a_closed_engine_has_no_connection(ground: Ground) -> None:
             await made.aclose()
             raised = await asyncio.gather(*waiting)
             await until(lambda: sink.open == 0)
-            return Counter(one.fault in {Fault.CUT, Fault.UNREACHABLE} for one in raised)
+            return Counter(one.fault for one in raised)
 
-    assert {True: 3} == ground.run(test())
+    assert ground.run(test()).keys() <= {Fault.CUT, Fault.UNREACHABLE}

@@ -237,8 +237,8 @@ def test_what_says_nothing_is_passed_over() -> None:
 @pytest.mark.parametrize("media_type", [None, "text/plain; charset=utf-8", "Text/Event-Stream;charset=UTF-8"])
 def test_a_stream_is_read_whatever_it_is_called(media_type: str | None) -> None:
     """Only JSON is JSON: servers that forget to say what an event stream is are understood."""
-    named = {} if media_type is None else {"content_type": media_type}
-    reply = [head(transfer_encoding="chunked", **named), *stream(*chunks())[1:]]
+    first = b"" if media_type is None else b"Content-Type: %b\r\n" % media_type.encode()
+    reply = [head(transfer_encoding="chunked")[:-2] + first + b"\r\n", *stream(*chunks())[1:]]
 
     assert (chunks(), None) == stream_of(reply)
 
@@ -329,12 +329,27 @@ def test_a_status_is_a_fault(status: int, expected: Fault) -> None:
 
 TOLD: Final[Mapping[str, tuple[Any, str | None, str | None]]] = {
     "openai": (
-        {"error": {"message": "m", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}},
+        {
+            "error": {
+                "message": "m",
+                "type": "invalid_request_error",
+                "param": "messages",
+                "code": "context_length_exceeded",
+            }
+        },
         "context_length_exceeded",
         "messages",
     ),
-    "path": ({"error": {"code": "invalid_type", "param": "messages[0].content"}}, "invalid_type", "messages[0].content"),
-    "older-path": ({"error": {"code": "invalid_type", "param": "messages.[0].role"}}, "invalid_type", "messages[0].role"),
+    "path": (
+        {"error": {"code": "invalid_type", "param": "messages[0].content"}},
+        "invalid_type",
+        "messages[0].content",
+    ),
+    "older-path": (
+        {"error": {"code": "invalid_type", "param": "messages.[0].role"}},
+        "invalid_type",
+        "messages[0].role",
+    ),
     "dotted-path": ({"error": {"code": None, "param": "messages.0.role"}}, None, "messages[0].role"),
     "vllm": ({"object": "error", "message": "m", "type": "BadRequestError", "param": None, "code": 400}, None, None),
     "flat": ({"object": "error", "code": "invalid_value", "param": "model"}, "invalid_value", "model"),

@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from dragoman.adapters.upstream.addresses import allowed_addresses
-from dragoman.adapters.upstream.engine import KEEP_ALIVE, KEPT, LINGER, Place, bracketed
+from dragoman.adapters.upstream.engine import KEEP_ALIVE, KEPT, LINGER, Place
 from dragoman.model import Timeouts
 from dragoman.ports import Fault, UpstreamError
 
@@ -224,32 +224,38 @@ class HttpxEngine:
         """Send *request*, and once more if it was on a kept connection that turned out to be closed."""
         deadlines = _Deadlines(timeouts, self._loop)
         for last in (False, True):
-            new = False
-
-            async def trace(event: str, _: Mapping[str, Any]) -> None:
-                nonlocal new
-                if event == "connection.connect_tcp.started":
-                    new = True
-                elif event == "http11.send_request_headers.started":
-                    deadlines.connected()
-                    if limit is not None:
-                        limit.reschedule(deadlines.next())
-
+            attempt = _Attempt(deadlines)
             request.extensions = {
                 "timeout": {"connect": timeouts.connect, "read": None, "write": None, "pool": None},
-                "trace": trace,
+                "trace": attempt.trace,
             }
-            limit: asyncio.Timeout | None = None
             try:
-                async with asyncio.timeout_at(deadlines.end) as limit:
+                async with attempt.limit:
                     response = await self._transport.handle_async_request(request)
             except (httpx.HTTPError, TimeoutError) as error:
                 fault = _fault_of(error)
-                if last or new or fault is not Fault.UNREACHABLE:
+                if last or attempt.is_on_new_connection or fault is not Fault.UNREACHABLE:
                     raise UpstreamError(fault) from None
             else:
                 return _HttpxAnswer(self, response, deadlines)
         raise AssertionError  # the second attempt has returned or raised
+
+
+class _Attempt:
+    """What httpx tells about one attempt to send a request, and the *limit* for it."""
+
+    def __init__(self, deadlines: _Deadlines) -> None:
+        self.is_on_new_connection = False
+        self.limit = asyncio.timeout_at(deadlines.end)
+        self._deadlines = deadlines
+
+    async def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """Note *event*, which is the beginning or the end of a step."""
+        if event == "connection.connect_tcp.started":
+            self.is_on_new_connection = True
+        elif event == "http11.send_request_headers.started":
+            self._deadlines.connected()
+            self.limit.reschedule(self._deadlines.next())
 
 
 def _fault_of(error: Exception) -> Fault:
