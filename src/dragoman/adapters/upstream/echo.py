@@ -3,6 +3,7 @@
 Laws of this file:
 - It takes whatever the contract takes, and never looks into images, recordings and files.
 - A token is a word with the blanks before it; a part that is no text is one token. What it streams are its tokens.
+- It says no more than `MOST_TOKENS` and `MOST_CHARACTERS`, whatever it was asked, and is cut off there as models are.
 """
 
 import asyncio
@@ -10,16 +11,22 @@ import base64
 import math
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import shake_256
 from typing import Any, Final
 
 import orjson
 
 from dragoman.adapters.upstream.minimal import minimal
-from dragoman.adapters.upstream.stepped import Choice, Document, Step, SteppedChunks, chunks_of, whole_of
+from dragoman.adapters.upstream.played import Choice, Document, PlayedChunks, Reply, Script
 from dragoman.model import Timeouts
 from dragoman.ports import Fault, UpstreamError
+
+MOST_TOKENS: Final = 4096
+"""The most tokens of one choice."""
+
+MOST_CHARACTERS: Final = 32 * 1024
+"""The most characters that are echoed: a word may be of any length."""
 
 DIMENSIONS: Final = 256
 """How many an embedding has, unless it is said."""
@@ -34,11 +41,11 @@ class EchoUpstream:
 
     async def chat(self, document: Document, *, model: str, timeouts: Timeouts) -> Document:
         """Return a whole chat completion."""
-        return await whole_of(echoed(document, model), timeouts)
+        return await Script(reply=echoed(document, model)).whole(timeouts)
 
-    async def chat_stream(self, document: Document, *, model: str, timeouts: Timeouts) -> SteppedChunks:
+    async def chat_stream(self, document: Document, *, model: str, timeouts: Timeouts) -> PlayedChunks:
         """Return a chat completion word by word."""
-        return await SteppedChunks(echoed(document, model), timeouts).begin()
+        return await Script(reply=echoed(document, model)).stream(timeouts)
 
     async def embed(self, document: Document, *, model: str, timeouts: Timeouts) -> Document:
         """Return a unit vector for each input, the same for the same one."""
@@ -52,13 +59,24 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def echoed(document: Document, model: str) -> list[Step]:
-    """Return the chunks of the answer to *document*."""
+def echoed(document: Document, model: str) -> Reply:
+    """Return the answer to *document*."""
     choice = _choice(document)
     number = document.get("n") or 1
-    said = sum(len(words(text)) for delta in choice.deltas for text in _texts(delta))
     prompt = sum(_tokens(message) for message in document["messages"])
-    return chunks_of([choice] * number, model=model, usage=usage(prompt, said * number))
+    return Reply(model=model, choices=[choice] * number, usage=usage(prompt, spent(choice) * number))
+
+
+def spent(choice: Choice) -> int:
+    """Return how many tokens *choice* takes."""
+    message = choice.message()
+    texts = [message["content"] or "", message.get("refusal") or ""]
+    called = [call[call["type"]] for call in message.get("tool_calls", ())]
+    if "function_call" in message:
+        called.append(message["function_call"])
+    return sum(
+        len(words(text)) for text in [*texts, *(one.get("arguments") or one.get("input") or "" for one in called)]
+    )
 
 
 def usage(prompt: int, said: int) -> Document:
@@ -77,21 +95,10 @@ def usage(prompt: int, said: int) -> Document:
     }
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Yield what a delta says: contents, arguments and inputs."""
-    match value:
-        case {"content": str(text)} | {"arguments": str(text)} | {"input": str(text)}:
-            yield text
-        case {"tool_calls": [call]}:
-            yield from _texts(call.get(call.get("type", "function")))
-        case {"function_call": call}:
-            yield from _texts(call)
-
-
 # --- What is asked ----------------------------------------------------------------------------------------------------
 
 
-def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
+def _parts(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the content of *message* as parts."""
     content = message.get("content")
     return content if isinstance(content, list) else [] if content is None else [{"type": "text", "text": content}]
@@ -108,29 +115,27 @@ def _tokens(message: Mapping[str, Any]) -> int:
 def _asked(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the last text that a user said; the last one of anybody's where no user said one."""
     texts = [_text(message) for message in messages if message.get("role") == "user"]
-    texts = [text for text in texts if text] or [text for message in messages if (text := _text(message))]
-    return texts[-1] if texts else ""
+    said = [text for text in texts if text] or [text for message in messages if (text := _text(message))]
+    return said[-1][:MOST_CHARACTERS] if said else ""
 
 
 # --- What is answered -------------------------------------------------------------------------------------------------
 
 
 def _choice(document: Document) -> Choice:
-    called = _called(document)
-    if called is not None:
-        return called
+    call = _called(document)
+    if call is not None:
+        return call
     text = _formatted(document)
     ends = document.get("stop")
     for end in [ends] if isinstance(ends, str) else ends or ():
         text = text.partition(end)[0] if end else text
     tokens = words(text)
-    limit = document.get("max_completion_tokens") or document.get("max_tokens")
-    if limit is not None and limit < len(tokens):
-        return spoken(tokens[:limit], finish="length")
-    return spoken(tokens)
+    limit = min(document.get("max_completion_tokens") or document.get("max_tokens") or MOST_TOKENS, MOST_TOKENS)
+    return spoken(tokens[:limit], finish="length" if limit < len(tokens) else "stop")
 
 
-def spoken(tokens: Iterable[str], *, finish: str = "stop") -> Choice:
+def spoken(tokens: Sequence[str], *, finish: str = "stop") -> Choice:
     """Return the choice that says *tokens*."""
     return Choice(deltas=[{"content": token} for token in tokens] or [{"content": ""}], finish=finish)
 
@@ -141,7 +146,7 @@ def _formatted(document: Document) -> str:
     match document.get("response_format"):
         case {"type": "json_object"}:
             return orjson.dumps({"echo": asked}).decode()
-        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return orjson.dumps(minimal(schema)).decode()
         case {"type": "json_schema"}:
             return "{}"
@@ -151,45 +156,42 @@ def _formatted(document: Document) -> str:
 
 def _called(document: Document) -> Choice | None:
     """Return the call of a tool, if one must be called: the first one, or the one that is named."""
-    tools: Sequence[Mapping[str, Any]] = document.get("tools") or []
-    choice = document.get("tool_choice")
     match document.get("function_call"):
         case {"name": str(name)}:
-            schema = _schema_of(name, document.get("functions") or ())
-            call = {"name": name, "arguments": orjson.dumps(minimal(schema)).decode()}
+            arguments = minimal(_schema_of(name, document.get("functions") or ()))
+            call = {"name": name, "arguments": orjson.dumps(arguments).decode()}
             return Choice(deltas=[{"function_call": call}], finish="function_call")
-    match choice:
+        case _:
+            pass
+    tools: Sequence[Mapping[str, Any]] = document.get("tools") or ()
+    chosen = document.get("tool_choice")
+    match chosen:
         case {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [first, *_]}}:
-            choice = first
+            chosen = first
         case "required" if tools:
-            choice = tools[0]
-    match choice:
+            chosen = tools[0]
+        case _:
+            pass
+    match chosen:
         case {"type": "function", "function": {"name": str(name)}}:
-            schema = _schema_of(name, [tool["function"] for tool in tools if tool.get("type") == "function"])
-            return calling([function_call(0, name, minimal(schema))])
+            schema = _schema_of(name, [tool["function"] for tool in tools if tool["type"] == "function"])
+            function = {"name": name, "arguments": orjson.dumps(minimal(schema)).decode()}
+            return called("function", function)
         case {"type": "custom", "custom": {"name": str(name)}}:
-            custom = {"name": name, "input": _asked(document["messages"])}
-            return calling([{"index": 0, "id": "call_dragoman_0", "type": "custom", "custom": custom}])
+            return called("custom", {"name": name, "input": _asked(document["messages"])})
         case _:
             return None
 
 
-def calling(calls: Iterable[Document]) -> Choice:
-    """Return the choice that makes *calls*, each in one piece."""
-    return Choice(deltas=[{"tool_calls": [call]} for call in calls], finish="tool_calls")
-
-
-def function_call(index: int, name: str, arguments: object) -> Document:
-    """Return the call of a function."""
-    function = {"name": name, "arguments": orjson.dumps(arguments).decode()}
-    return {"index": index, "id": f"call_dragoman_{index}", "type": "function", "function": function}
+def called(kind: str, tool: Document) -> Choice:
+    """Return the choice that calls one *tool* of this *kind*, in one piece."""
+    call = {"index": 0, "id": "call_dragoman_0", "type": kind, kind: tool}
+    return Choice(deltas=[{"tool_calls": [call]}], finish="tool_calls")
 
 
 def _schema_of(name: str, functions: Iterable[Mapping[str, Any]]) -> object:
     """Return the schema of the arguments of the function of this *name*; it takes none where nothing is said."""
-    return next(
-        (one["parameters"] for one in functions if one["name"] == name and "parameters" in one), {"type": "object"}
-    )
+    return next((one["parameters"] for one in functions if one["name"] == name and "parameters" in one), {})
 
 
 # --- Embeddings -------------------------------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ def embedded(document: Document, model: str) -> Document:
     if dimensions > MOST_DIMENSIONS:
         raise UpstreamError(Fault.REJECTED, status=400, code="integer_above_max_value", param="dimensions")
     inputs = _inputs(document["input"])
-    encode = _in_base64 if document.get("encoding_format") == "base64" else list
+    encode: Callable[[list[float]], object] = _in_base64 if document.get("encoding_format") == "base64" else list
     prompt = sum(len(words(one)) if isinstance(one, str) else len(one) for one in inputs)
     return {
         "object": "list",
@@ -216,9 +218,7 @@ def embedded(document: Document, model: str) -> Document:
 
 def _inputs(stated: Any) -> list[str | list[int]]:  # noqa: ANN401 - as the contract lets it be
     """Return the inputs of a request: a text, texts, tokens, or lists of tokens."""
-    if isinstance(stated, str) or (stated and isinstance(stated[0], int)):
-        return [stated]
-    return list(stated)
+    return [stated] if isinstance(stated, str) or (stated and isinstance(stated[0], int)) else list(stated)
 
 
 def _vector(one: str | list[int], dimensions: int) -> list[float]:
@@ -229,6 +229,6 @@ def _vector(one: str | list[int], dimensions: int) -> list[float]:
     return [number / length for number in drawn] if length else [1.0, *[0.0] * (dimensions - 1)]
 
 
-def _in_base64(vector: Sequence[float]) -> str:
+def _in_base64(vector: list[float]) -> str:
     """Return *vector* as OpenAI packs it: 32-bit floats, the lowest byte first."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

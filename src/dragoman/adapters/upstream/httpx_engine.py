@@ -2,19 +2,23 @@
 
 Laws of this file:
 - Only the transport of httpx is used: its client would read the environment, keep cookies and look for redirects.
-- Requests go to an address that was judged; the name is in the header `Host`, and in what TLS asks for.
+- Connections are made here, to an address that was judged, and closed when the task that makes them is cancelled.
+
+It has two limits that the default engine has not: what a server sends beyond an answer, in the same packet, is taken
+for the next one; and a head that broke off looks like none at all, so that such a request may be sent once more.
 """
 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
+import httpcore
 import httpx
 
 from dragoman.adapters.upstream.addresses import allowed_addresses
-from dragoman.adapters.upstream.engine import KEEP_ALIVE, KEPT, LINGER, Place, bracketed
+from dragoman.adapters.upstream.engine import KEEP_ALIVE, KEPT, LINGER, Place
 from dragoman.model import Timeouts
 from dragoman.ports import Fault, UpstreamError
 
@@ -98,19 +102,84 @@ class _Deadlines:
         return min(first, self.end)
 
 
+class _Stream(httpcore.AsyncNetworkStream):
+    """The connection *stream*, which is closed when its handshake does not come to an end, whatever the reason."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self.read = stream.read  # type: ignore[method-assign] # all of it is the other one's, but for what is below
+        self.write = stream.write  # type: ignore[method-assign]
+        self.aclose = stream.aclose  # type: ignore[method-assign]
+        self.get_extra_info = stream.get_extra_info  # type: ignore[method-assign]
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as httpcore has it
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._stream.aclose()
+            raise
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Connects to *place*, at the first of its allowed addresses that accepts a connection."""
+
+    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+        self._place = place
+        self._loop = loop
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - as httpcore has it
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        del host  # it is the one of the place
+        try:
+            async with asyncio.timeout(timeout):
+                *addresses, last = await allowed_addresses(self._place, self._loop)
+                for address in addresses:
+                    with contextlib.suppress(httpcore.ConnectError):
+                        made = await self._network.connect_tcp(address, port, None, local_address, socket_options)
+                        return _Stream(made)
+                return _Stream(await self._network.connect_tcp(last, port, None, local_address, socket_options))
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout from error
+        except OSError as error:
+            raise httpcore.ConnectError from error
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """The transport of httpx over *pool*, which is all that it has; its own arguments do not lead to a network."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
+
+
 class HttpxEngine:
     """Fits the protocol `Engine`. It belongs to the event loop in which it is made."""
 
     def __init__(self, place: Place, tls: ssl.SSLContext | None) -> None:
         """Send to *place*, over *tls* if that is https."""
-        self._place = place
         self._loop = asyncio.get_running_loop()
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=place.capacity, keepalive_expiry=KEEP_ALIVE
-            ),
+        self._url = httpx.URL(f"{place.scheme}://{place.authority}")
+        self._base_path = place.base_path
+        self._headers = [(name, value) for name, value in place.headers.items()]
+        self._transport = _Transport(
+            httpcore.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=None,
+                max_keepalive_connections=place.capacity,
+                keepalive_expiry=KEEP_ALIVE,
+                network_backend=_Network(place, self._loop),
+            )
         )
         self._active = 0
         self._retired = False
@@ -123,20 +192,14 @@ class HttpxEngine:
 
     async def post(self, path: str, body: bytes, timeouts: Timeouts) -> _HttpxAnswer:
         """Send *body* to *path*; return the answer when it has a head."""
-        deadlines = _Deadlines(timeouts, self._loop)
+        url = self._url.copy_with(path=f"{self._base_path}{path}")
+        request = httpx.Request("POST", url, headers=self._headers, content=body)
         self._active += 1
         try:
-            addresses = await self._addresses(timeouts)
-            for address in addresses:
-                try:
-                    return await self._send(self._request(address, path, body), timeouts, deadlines)
-                except httpx.ConnectError:
-                    continue
+            return await self._send(request, timeouts)
         except BaseException:
             self.ended()
             raise
-        self.ended()
-        raise UpstreamError(Fault.UNREACHABLE)
 
     def retire(self) -> None:
         """Close everything as soon as nothing is carried: the transport cannot close only what is idle."""
@@ -157,52 +220,42 @@ class HttpxEngine:
         if self._retired:
             self.retire()
 
-    async def _addresses(self, timeouts: Timeouts) -> list[str]:
-        try:
-            async with asyncio.timeout(min(timeouts.connect, timeouts.total)):
-                return list(await allowed_addresses(self._place, self._loop))
-        except TimeoutError:
-            raise UpstreamError(Fault.TIMEOUT) from None
-        except OSError:
-            raise UpstreamError(Fault.UNREACHABLE) from None
-
-    def _request(self, address: str, path: str, body: bytes) -> httpx.Request:
-        place = self._place
-        url = f"{place.scheme}://{bracketed(address)}:{place.port}{place.base_path}{path}"
-        return httpx.Request("POST", url, headers={**place.headers, "Host": place.authority}, content=body)
-
-    async def _send(self, request: httpx.Request, timeouts: Timeouts, deadlines: _Deadlines) -> _HttpxAnswer:
+    async def _send(self, request: httpx.Request, timeouts: Timeouts) -> _HttpxAnswer:
         """Send *request*, and once more if it was on a kept connection that turned out to be closed."""
+        deadlines = _Deadlines(timeouts, self._loop)
         for last in (False, True):
-            new = False
-
-            async def trace(event: str, _: Mapping[str, Any]) -> None:
-                nonlocal new
-                if event == "connection.connect_tcp.started":
-                    new = True
-                elif event == "http11.send_request_headers.started":
-                    deadlines.connected()
-                    if limit is not None:
-                        limit.reschedule(deadlines.next())
-
+            attempt = _Attempt(deadlines)
             request.extensions = {
                 "timeout": {"connect": timeouts.connect, "read": None, "write": None, "pool": None},
-                "sni_hostname": self._place.host,
-                "trace": trace,
+                "trace": attempt.trace,
             }
-            limit: asyncio.Timeout | None = None
             try:
-                async with asyncio.timeout_at(deadlines.end) as limit:
+                async with attempt.limit:
                     response = await self._transport.handle_async_request(request)
-            except httpx.ConnectError:
-                raise
             except (httpx.HTTPError, TimeoutError) as error:
                 fault = _fault_of(error)
-                if last or new or fault is not Fault.UNREACHABLE:
+                if last or attempt.is_on_new_connection or fault is not Fault.UNREACHABLE:
                     raise UpstreamError(fault) from None
             else:
                 return _HttpxAnswer(self, response, deadlines)
         raise AssertionError  # the second attempt has returned or raised
+
+
+class _Attempt:
+    """What httpx tells about one attempt to send a request, and the *limit* for it."""
+
+    def __init__(self, deadlines: _Deadlines) -> None:
+        self.is_on_new_connection = False
+        self.limit = asyncio.timeout_at(deadlines.end)
+        self._deadlines = deadlines
+
+    async def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """Note *event*, which is the beginning or the end of a step."""
+        if event == "connection.connect_tcp.started":
+            self.is_on_new_connection = True
+        elif event == "http11.send_request_headers.started":
+            self._deadlines.connected()
+            self.limit.reschedule(self._deadlines.next())
 
 
 def _fault_of(error: Exception) -> Fault:

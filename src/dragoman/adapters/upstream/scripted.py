@@ -1,7 +1,7 @@
 """The provider `scripted`: the model name says how it behaves, and misbehaves (ADR-0038).
 
 It is for tests, ours and those of whoever runs a gateway: an alias whose target is `limited:7` of a provider of this
-kind is answered 429, with `Retry-After: 7`, as if its provider were over its limit.
+kind is answered as if that provider were over its limit, and asked to be left alone for seven seconds.
 
 Laws of this file:
 - A behaviour is a function of the request and of what stands behind the colon of its name; nothing is kept between two
@@ -9,27 +9,26 @@ Laws of this file:
 - Until it misbehaves it says what `echo` says.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from dragoman.adapters.upstream.echo import echoed, embedded, spoken, usage, words
-from dragoman.adapters.upstream.stepped import (
-    Choice,
-    Document,
-    Pause,
-    Step,
-    SteppedChunks,
-    chunks_of,
-    whole_of,
-)
+from dragoman.adapters.upstream.echo import echoed, embedded, spent, spoken, usage, words
+from dragoman.adapters.upstream.played import FOREVER, Choice, Document, PlayedChunks, Reply, Script
 from dragoman.model import Timeouts
 from dragoman.ports import Fault, UpstreamError
 
-_FOREVER: Final = float("inf")
 _LONGEST: Final = 3600.0
-_MOST: Final = 1_000_000
+_MOST: Final = 100_000
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_WORD: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
+
+
+class _UnknownBehaviourError(Exception):
+    """A model name that says nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,158 +39,163 @@ class Call:
     model: str
     argument: str | None
 
-    @property
-    def steps(self) -> list[Step]:
-        """What `echo` would say."""
+    def reply(self) -> Reply:
+        """Return what `echo` would say."""
         return echoed(self.document, self.model)
 
-    def says(self, choice: Choice) -> list[Step]:
-        """Return the chunks that say *choice*."""
-        return chunks_of([choice], model=self.model, usage=usage(1, len(choice.deltas)))
+    def says(self, choice: Choice) -> Script:
+        """Return what says *choice*."""
+        return Script(reply=Reply(model=self.model, choices=[choice], usage=usage(1, spent(choice))))
 
     def seconds(self, otherwise: float) -> float:
         """Return the argument as seconds."""
-        return min(float(self.argument or otherwise), _LONGEST)
+        return min(float(self._stated(_SECONDS) or otherwise), _LONGEST)
 
     def number(self, otherwise: int) -> int:
         """Return the argument as a number."""
-        return min(int(self.argument or otherwise), _MOST)
+        return min(int(self._stated(_NUMBER) or otherwise), _MOST)
 
-    def until(self, otherwise: int, fault: UpstreamError | Pause) -> list[Step]:
-        """Return so many chunks as the argument says, and then the *fault*."""
-        return [*self.steps[: self.number(otherwise)], fault]
+    def word(self, otherwise: str) -> str:
+        """Return the argument as a word."""
+        return self._stated(_WORD) or otherwise
+
+    def fails(self, fault: Fault, *, after: int = 0, **told: Any) -> Script:  # noqa: ANN401 - of `UpstreamError`
+        """Return what fails *after* so many chunks."""
+        return Script(reply=self.reply(), breaks=after, fault=fault, told=told)
+
+    def _stated(self, form: re.Pattern[str]) -> str | None:
+        if self.argument is not None and not form.fullmatch(self.argument):
+            raise _UnknownBehaviourError
+        return self.argument
 
 
-def _ok(call: Call) -> list[Step]:
+def _ok(call: Call) -> Script:
     """Answers as `echo` does."""
-    return call.steps
+    return Script(reply=call.reply())
 
 
-def _slow_first_byte(call: Call) -> list[Step]:
-    """Waits before it answers; the argument is in seconds, 1 unless it is said."""
-    return [Pause(call.seconds(1.0)), *call.steps]
+def _slow_first_byte(call: Call) -> Script:
+    """Waits before it answers: a second, or so many as the argument says."""
+    return Script(reply=call.reply(), delay=call.seconds(1.0))
 
 
-def _slow_stream(call: Call) -> list[Step]:
-    """Waits before each chunk but the first; the argument is in seconds, 0.1 unless it is said."""
-    first, *rest = call.steps
-    pause = Pause(call.seconds(0.1))
-    return [first, *(step for chunk in rest for step in (pause, chunk))]
+def _slow_stream(call: Call) -> Script:
+    """Waits before each chunk but the first: a tenth of a second, or so many seconds as the argument says."""
+    return Script(reply=call.reply(), pause=call.seconds(0.1))
 
 
-def _long(call: Call) -> list[Step]:
-    """Says so many words as the argument says, 1000 unless it does."""
+def _long(call: Call) -> Script:
+    """Says a thousand words, or so many as the argument says."""
     return call.says(spoken(["word", *[" word"] * (call.number(1000) - 1)]))
 
 
-def _cut(call: Call) -> list[Step]:
-    """Breaks off after so many chunks as the argument says, 2 unless it does."""
-    return call.until(2, UpstreamError(Fault.CUT, status=200))
+def _cut(call: Call) -> Script:
+    """Breaks off after two chunks, or so many as the argument says."""
+    return call.fails(Fault.CUT, after=call.number(2), status=200)
 
 
-def _garbage(call: Call) -> list[Step]:
-    """Sends what is no answer after so many chunks as the argument says, 0 unless it does."""
-    return call.until(0, UpstreamError(Fault.GARBLED, status=200))
+def _garbage(call: Call) -> Script:
+    """Sends what is no answer, at once, or after so many chunks as the argument says."""
+    return call.fails(Fault.GARBLED, after=call.number(0), status=200)
 
 
-def _huge_event(call: Call) -> list[Step]:
-    """Sends more than is read after so many chunks as the argument says, 1 unless it does."""
-    return call.until(1, UpstreamError(Fault.TOO_LARGE, status=200))
+def _huge_event(call: Call) -> Script:
+    """Sends more than is read, after one chunk, or so many as the argument says."""
+    return call.fails(Fault.TOO_LARGE, after=call.number(1), status=200)
 
 
-def _error_event(call: Call) -> list[Step]:
-    """Tells of an error inside its stream after so many chunks as the argument says, 1 unless it does."""
-    return call.until(1, UpstreamError(Fault.FAILED))
+def _error_event(call: Call) -> Script:
+    """Tells of an error inside of its stream, after one chunk, or so many as the argument says."""
+    return call.fails(Fault.FAILED, after=call.number(1))
 
 
-def _hang(call: Call) -> list[Step]:
-    """Says nothing more after so many chunks as the argument says, 0 unless it does."""
-    return call.until(0, Pause(_FOREVER))
+def _hang(call: Call) -> Script:
+    """Says nothing more, from the beginning, or after so many chunks as the argument says."""
+    return Script(reply=call.reply(), breaks=call.number(0), stall=FOREVER, fault=Fault.TIMEOUT)
 
 
-def _reset(_: Call) -> list[Step]:
+def _reset(call: Call) -> Script:
     """Resets the connection before it answers."""
-    return [UpstreamError(Fault.UNREACHABLE)]
+    return call.fails(Fault.UNREACHABLE)
 
 
-def _limited(call: Call) -> list[Step]:
-    """Is over its limit: 429; the argument is its `Retry-After` in seconds, 1 unless it is said."""
-    return [UpstreamError(Fault.LIMITED, status=429, retry_after=call.seconds(1.0))]
+def _limited(call: Call) -> Script:
+    """Is over its limit: 429, and asks to wait for a second, or so many as the argument says."""
+    return call.fails(Fault.LIMITED, status=429, retry_after=call.seconds(1.0))
 
 
-def _unavailable(call: Call) -> list[Step]:
-    """Fails; the argument is its status, 503 unless it is said."""
-    return [UpstreamError(Fault.FAILED, status=call.number(503))]
+def _unavailable(call: Call) -> Script:
+    """Fails with 503, or the status that the argument says."""
+    return call.fails(Fault.FAILED, status=call.number(503))
 
 
-def _denied(call: Call) -> list[Step]:
-    """Does not accept the gateway's key; the argument is its status, 401 unless it is said."""
-    return [UpstreamError(Fault.DENIED, status=call.number(401))]
+def _denied(call: Call) -> Script:
+    """Does not accept the gateway's own key: 401, or the status that the argument says."""
+    return call.fails(Fault.DENIED, status=call.number(401))
 
 
-def _rejected(call: Call) -> list[Step]:
-    """Does not accept the request: 400; the argument is its code, `context_length_exceeded` unless it is said."""
-    code = call.argument or "context_length_exceeded"
-    return [UpstreamError(Fault.REJECTED, status=400, code=code, param="messages")]
+def _rejected(call: Call) -> Script:
+    """Does not accept the request: 400 with the code `context_length_exceeded`, or the one that the argument says."""
+    return call.fails(Fault.REJECTED, status=400, code=call.word("context_length_exceeded"), param="messages")
 
 
-def _tool_call(call: Call) -> list[Step]:
-    """Calls a tool, with its arguments in pieces."""
-    function = {"name": "get_weather", "arguments": ""}
-    begun = {"index": 0, "id": "call_dragoman_0", "type": "function", "function": function}
-    pieces = [{"index": 0, "function": {"arguments": piece}} for piece in ('{"ci', 'ty":', '"Paris"}')]
-    return call.says(_fragmented([begun, *pieces]))
+def _tool_call(call: Call) -> Script:
+    """Calls `get_weather`, or the function that the argument names, with its arguments in pieces."""
+    begun = _begun(0, call.word("get_weather"))
+    return call.says(_calling([begun, *(_argued(0, text) for text in ('{"ci', 'ty":', '"Paris"}'))]))
 
 
-def _parallel_tools(call: Call) -> list[Step]:
-    """Calls two tools, with the pieces of their arguments among each other."""
-    cities = ("Paris", "Oslo")
-    begun = [
-        {"index": index, "id": f"call_dragoman_{index}", "type": "function", "function": named}
-        for index, named in enumerate([{"name": "get_weather", "arguments": ""}] * len(cities))
-    ]
-    texts = [[f'{{"city":"{city}', '"}'] for city in cities]
-    pieces = [
-        {"index": index, "function": {"arguments": texts[index][part]}} for part in range(2) for index in range(2)
-    ]
-    return call.says(_fragmented([*begun, *pieces]))
+def _parallel_tools(call: Call) -> Script:
+    """Calls `get_weather` twice at once, with the pieces of the arguments among each other."""
+    begun = [_begun(0, "get_weather"), _begun(1, "get_weather")]
+    pieces = [_argued(0, '{"city":"Pa'), _argued(1, '{"city":"Os'), _argued(0, 'ris"}'), _argued(1, 'lo"}')]
+    return call.says(_calling([*begun, *pieces]))
 
 
-def _fragmented(fragments: list[Document]) -> Choice:
+def _begun(index: int, name: str) -> Document:
+    called = {"name": name, "arguments": ""}
+    return {"index": index, "id": f"call_dragoman_{index}", "type": "function", "function": called}
+
+
+def _argued(index: int, text: str) -> Document:
+    return {"index": index, "function": {"arguments": text}}
+
+
+def _calling(fragments: Sequence[Document]) -> Choice:
     return Choice(deltas=[{"tool_calls": [fragment]} for fragment in fragments], finish="tool_calls")
 
 
-def _json(call: Call) -> list[Step]:
+def _json(call: Call) -> Script:
     """Says a JSON object."""
     return call.says(spoken(words('{"answer": 42, "sure": true}')))
 
 
-def _no_usage(call: Call) -> list[Step]:
+def _no_usage(call: Call) -> Script:
     """Says nothing of its usage."""
-    return call.steps[:-1]
+    return Script(reply=attrs.evolve(call.reply(), usage=None))
 
 
-def _empty(call: Call) -> list[Step]:
+def _empty(call: Call) -> Script:
     """Says nothing at all, and finishes."""
     return call.says(spoken([]))
 
 
-def _refusal(call: Call) -> list[Step]:
+def _refusal(call: Call) -> Script:
     """Refuses to answer, in the member that is there for it."""
     return call.says(Choice(deltas=[{"refusal": word} for word in words("I cannot help with that.")]))
 
 
-def _length(call: Call) -> list[Step]:
+def _length(call: Call) -> Script:
     """Has no room for more."""
     return call.says(spoken(words("This is as far as"), finish="length"))
 
 
-def _filtered(call: Call) -> list[Step]:
+def _filtered(call: Call) -> Script:
     """Is kept from going on by a filter of its own."""
     return call.says(spoken(words("This is where"), finish="content_filter"))
 
 
-BEHAVIOURS: Final[Mapping[str, Callable[[Call], list[Step]]]] = {
+BEHAVIOURS: Final[Mapping[str, Callable[[Call], Script]]] = {
     "ok": _ok,
     "slow-first-byte": _slow_first_byte,
     "slow-stream": _slow_stream,
@@ -215,7 +219,7 @@ BEHAVIOURS: Final[Mapping[str, Callable[[Call], list[Step]]]] = {
     "length": _length,
     "filtered": _filtered,
 }
-"""Model name -> how it behaves."""
+"""Model name, up to its colon -> how it behaves."""
 
 
 class ScriptedUpstream:
@@ -223,26 +227,25 @@ class ScriptedUpstream:
 
     async def chat(self, document: Document, *, model: str, timeouts: Timeouts) -> Document:
         """Return a whole chat completion, or fail as *model* says."""
-        return await whole_of(_script(document, model), timeouts)
+        return await _script(document, model).whole(timeouts)
 
-    async def chat_stream(self, document: Document, *, model: str, timeouts: Timeouts) -> SteppedChunks:
+    async def chat_stream(self, document: Document, *, model: str, timeouts: Timeouts) -> PlayedChunks:
         """Return a chat completion in chunks, or fail as *model* says."""
-        return await SteppedChunks(_script(document, model), timeouts).begin()
+        return await _script(document, model).stream(timeouts)
 
     async def embed(self, document: Document, *, model: str, timeouts: Timeouts) -> Document:
         """Return a list of embeddings, or fail as *model* says."""
-        asked: dict[str, Any] = {"messages": [{"role": "user", "content": ""}]}
-        await whole_of(_script(asked, model), timeouts)
+        await _script({"messages": []}, model).whole(timeouts)
         return embedded(document, model)
 
 
-def _script(document: Document, model: str) -> list[Step]:
-    """Return what the behaviour named *model* does with *document*."""
+def _script(document: Document, model: str) -> Script:
+    """Return what the behaviour that *model* names does with *document*."""
     name, colon, argument = model.partition(":")
     behaviour = BEHAVIOURS.get(name)
-    if behaviour is not None:
-        try:
+    try:
+        if behaviour is not None:
             return behaviour(Call(document=document, model=model, argument=argument if colon else None))
-        except ValueError:
-            pass  # the argument is none of the kind
+    except _UnknownBehaviourError:
+        pass  # the argument is none of its kind
     raise UpstreamError(Fault.REJECTED, status=404)

@@ -2,8 +2,8 @@
 
 Laws of this file:
 - The same authorities are trusted on every machine: Mozilla's, as certifi packs them, and those of one's own file.
-- No variable of the environment has a say. `ssl.create_default_context` would read two: SSL_CERT_FILE, and SSLKEYLOGFILE,
-  into which it writes the keys of every connection.
+- No variable of the environment has a say. `ssl.create_default_context` would read two: SSL_CERT_FILE, and
+  SSLKEYLOGFILE, into which it has the keys of every connection written.
 """
 
 import ssl
