@@ -24,7 +24,7 @@ import attrs
 import uuid_utils
 from uuid_utils.compat import uuid7
 
-from dragoman.adapters.access_log import NoAccessLog
+from dragoman.adapters.access_log import NoAccessLog, build_access_log
 from dragoman.adapters.daily import MemoryDays
 from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, CurrentDirectory, Directory, Seed, build_directory
 from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
@@ -253,9 +253,11 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         lifespan.append(service.connected)
     guard = Guard(
         rates=running.limits,
+        token_rates=running.token_limits,
         capacity=running.max_in_flight,
         trusted_hops=running.trusted_hops,
     )
+    access_log = build_access_log(sys.stderr.buffer, sources.now) if running.access_log == "combined" else NO_ACCESS_LOG
     return create_app(
         documents,
         identity=store,
@@ -264,6 +266,7 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         log=log,
         sources=sources,
         forwarding=forwarding,
+        access_log=access_log,
         guard=guard,
         lifespan=lifespan,
     )
