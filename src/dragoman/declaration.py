@@ -19,9 +19,6 @@ from dragoman.model import Alias, Guardrail, Organization, Prices, Provider, Rat
 CATEGORIES: Final = ("llm", "embedding")
 """What an alias can do."""
 
-CATCH_ALL: Final = "*"
-"""The alias that stands for every name that is no alias."""
-
 PROVIDER_KINDS: Final = ("openai", "anthropic", "echo", "scripted")
 REMOTE_KINDS: Final = ("openai", "anthropic")
 """Those of the kinds that are servers, with an address and a key."""

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from dragoman.declaration import CATCH_ALL, words_of_prices
+from dragoman.declaration import words_of_prices
 from dragoman.errors import Kind
-from dragoman.model import Alias, Guardrail, Organization, OrganizationId, Provider, Rate, Target, rate_text
+from dragoman.model import CATCH_ALL, Alias, Guardrail, Organization, OrganizationId, Provider, Rate, Target, rate_text
 from dragoman.ports import AdministrationError
 from dragoman.settings import MountSettings, Settings
 

@@ -51,7 +51,7 @@ class Catalogue(Protocol):
     """The models that organisations may use, and what watches them."""
 
     async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
-        """Return the aliases that the *organization* may see, in the order in which they are listed."""
+        """Return the aliases that the *organization* may see, in their order, but for the one for all other names."""
 
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         """Return the alias of this *name* that the *organization* may see; None for an unknown and a foreign one."""

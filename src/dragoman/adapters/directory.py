@@ -16,8 +16,7 @@ from typing import Final
 import attrs
 
 from dragoman.adapters.tokens import digest_of, index_of
-from dragoman.declaration import CATCH_ALL
-from dragoman.model import Agent, Alias, Guardrail, Organization, OrganizationId, Principal, Provider
+from dragoman.model import CATCH_ALL, Agent, Alias, Guardrail, Organization, OrganizationId, Principal, Provider
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.admitted import Admitted
-from dragoman.model import CATCH_ALL, Alias
+from dragoman.model import Alias
 from dragoman.operations.handler import Made, Reply, Services
 
 OWNER: Final = "dragoman"
@@ -27,8 +27,7 @@ async def retrieve_model(admitted: Admitted, services: Services) -> Reply:
 async def _visible(admitted: Admitted, services: Services) -> tuple[Alias, ...]:
     if admitted.principal is None:
         return ()
-    visible = await services.catalogue.aliases(admitted.principal.organization)
-    return tuple(alias for alias in visible if alias.id != CATCH_ALL)
+    return tuple(await services.catalogue.aliases(admitted.principal.organization))
 
 
 def _model(alias: Alias) -> dict[str, Any]:
