@@ -350,6 +350,11 @@ def test_usage_that_nobody_stated_is_estimated() -> None:
     assert {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} == nothing["usage"]
 
 
+def test_usage_is_known_when_it_is_stated() -> None:
+    """Also beside a piece of text, and of a stream that is cut behind it."""
+    assert Usage(input_tokens=3, output_tokens=4) == opened(piece({"content": "a"}) | {"usage": USAGE}).usage
+
+
 def test_a_usage_of_nothing_is_not_no_usage() -> None:
     """Zero tokens are what the upstream has said."""
     zero = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
