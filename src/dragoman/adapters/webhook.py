@@ -31,7 +31,7 @@ CONNECTIONS: Final = 100
 class HttpWebhook:
     """Fits the port `Webhook`."""
 
-    _client: httpx.AsyncClient
+    _http: httpx.AsyncClient
     _deadline: float = DEADLINE
     _largest: int = LARGEST
 
@@ -50,7 +50,7 @@ class HttpWebhook:
 
     async def _answer(self, url: str, content: bytes) -> bytes:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
-        async with self._client.stream("POST", url, content=content, headers=headers) as response:
+        async with self._http.stream("POST", url, content=content, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise WebhookUnavailableError
             answer = b""
@@ -69,5 +69,5 @@ async def open_webhooks(*, deadline: float = DEADLINE, largest: int = LARGEST) -
         follow_redirects=False,
         timeout=httpx.Timeout(deadline),
         limits=httpx.Limits(max_connections=CONNECTIONS),
-    ) as client:
-        yield HttpWebhook(client=client, deadline=deadline, largest=largest)
+    ) as http:
+        yield HttpWebhook(http=http, deadline=deadline, largest=largest)
