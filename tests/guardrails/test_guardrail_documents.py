@@ -16,6 +16,7 @@ from dragoman.guardrails.arguments import MOST as MOST_VALUES
 from dragoman.guardrails.document import MOST as MOST_TEXTS
 
 MASKING: Final = screen(guard("mask", detectors=EVERYTHING, keywords=("secret",)))
+NUMBER: Final = CARD.replace(" ", "")
 SAFE: Final = screen(guard("mask", detectors=EVERYTHING), stage="output")
 
 
@@ -38,27 +39,42 @@ def called(arguments: str) -> dict[str, Any]:
 MASKED: Final = [
     (user(f"to {EMAIL}"), user("to [EMAIL]")),
     (user([part("to "), part(EMAIL)]), user([part("to "), part("[EMAIL]")])),
-    (user(["to", EMAIL]), user(["to", "[EMAIL]"])),
-    ({"messages": [{"role": "tool", "tool_call_id": "1", "content": CARD}]},) * 1
-    + ({"messages": [{"role": "tool", "tool_call_id": "1", "content": "[CARD]"}]},),
+    (user(["to ", EMAIL]), user(["to ", "[EMAIL]"])),
+    (
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": CARD}]},
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": "[CARD]"}]},
+    ),
     ({"messages": [{"role": "user", "name": "secret"}]}, {"messages": [{"role": "user", "name": "[KEYWORD]"}]}),
-    ({"messages": [{"content": [{"type": "refusal", "refusal": EMAIL}]}]},) * 1
-    + ({"messages": [{"content": [{"type": "refusal", "refusal": "[EMAIL]"}]}]},),
+    (
+        {"messages": [{"content": [{"type": "refusal", "refusal": EMAIL}]}]},
+        {"messages": [{"content": [{"type": "refusal", "refusal": "[EMAIL]"}]}]},
+    ),
     (called(f'{{"to": "{EMAIL}"}}'), called('{"to": "[EMAIL]"}')),
-    ({"messages": [{"function_call": {"name": "f", "arguments": EMAIL}}]},) * 1
-    + ({"messages": [{"function_call": {"name": "f", "arguments": "[EMAIL]"}}]},),
-    ({"messages": [{"tool_calls": [{"custom": {"name": "f", "input": EMAIL}}]}]},) * 1
-    + ({"messages": [{"tool_calls": [{"custom": {"name": "f", "input": "[EMAIL]"}}]}]},),
+    (
+        {"messages": [{"function_call": {"name": "f", "arguments": EMAIL}}]},
+        {"messages": [{"function_call": {"name": "f", "arguments": "[EMAIL]"}}]},
+    ),
+    (
+        {"messages": [{"tool_calls": [{"custom": {"name": "f", "input": EMAIL}}]}]},
+        {"messages": [{"tool_calls": [{"custom": {"name": "f", "input": "[EMAIL]"}}]}]},
+    ),
     ({"input": EMAIL}, {"input": "[EMAIL]"}),
+    ({"x": {"status": EMAIL, "id": CARD}}, {"x": {"status": "[EMAIL]", "id": "[CARD]"}}),
     ({"input": ["a", EMAIL]}, {"input": ["a", "[EMAIL]"]}),
     ({"user": EMAIL, "metadata": {"a": CARD}}, {"user": "[EMAIL]", "metadata": {"a": "[CARD]"}}),
     ({"unknown": {"deep": [[{"er": EMAIL}]]}}, {"unknown": {"deep": [[{"er": "[EMAIL]"}]]}}),
-    ({"tools": [{"type": "function", "function": {"name": "secret", "description": EMAIL}}]},) * 1
-    + ({"tools": [{"type": "function", "function": {"name": "secret", "description": "[EMAIL]"}}]},),
-    ({"function": {"parameters": {"properties": {"name": {"description": EMAIL}}}}},) * 1
-    + ({"function": {"parameters": {"properties": {"name": {"description": "[EMAIL]"}}}}},),
-    ({"properties": {"image": {"type": "string", "default": EMAIL}}},) * 1
-    + ({"properties": {"image": {"type": "string", "default": "[EMAIL]"}}},),
+    (
+        {"tools": [{"type": "function", "function": {"name": "secret", "description": EMAIL}}]},
+        {"tools": [{"type": "function", "function": {"name": "secret", "description": "[EMAIL]"}}]},
+    ),
+    (
+        {"function": {"parameters": {"properties": {"name": {"description": EMAIL}}}}},
+        {"function": {"parameters": {"properties": {"name": {"description": "[EMAIL]"}}}}},
+    ),
+    (
+        {"properties": {"image": {"type": "string", "default": EMAIL}}},
+        {"properties": {"image": {"type": "string", "default": "[EMAIL]"}}},
+    ),
     ({"metadata": {"file": EMAIL, "data": EMAIL}}, {"metadata": {"file": "[EMAIL]", "data": "[EMAIL]"}}),
 ]
 
@@ -79,14 +95,14 @@ def test_every_text_of_a_request_is_looked_at(document: dict[str, Any], expected
 @pytest.mark.parametrize(
     "document",
     [
-        {"model": EMAIL, "id": CARD, "service_tier": "secret", "tool_choice": "secret"},
+        {"model": "secret", "id": NUMBER, "service_tier": "secret", "tool_choice": "secret", "object": "a/b.c:d-e"},
         {
             "tools": [{"type": "function", "function": {"name": "secret"}}],
             "tool_choice": {"function": {"name": "secret"}},
         },
-        {"input": [{"type": "function_call", "call_id": CARD, "name": "secret", "arguments": "{}"}]},
-        {"messages": [{"role": "secret", "tool_call_id": CARD, "content": None}]},
-        {"temperature": 1, "stop": None, "n": 2, "stream": True, "messages": [], "metadata": {}, "user": ""},
+        {"input": [{"type": "function_call", "call_id": NUMBER, "name": "secret", "arguments": "{}"}]},
+        {"messages": [{"role": "secret", "tool_call_id": NUMBER, "content": None}]},
+        {"temperature": 1, "stop": None, "n": 2, "stream": True, "messages": [], "metadata": {}, "user": "", "x": [""]},
     ],
 )
 def test_names_of_the_protocol_are_no_texts(document: dict[str, Any]) -> None:
@@ -129,6 +145,20 @@ def test_the_texts_of_one_message_are_also_looked_at_as_one(texts: list[str], le
 
     assert user([image, *map(part, left)]) == screened.document
     assert 1 == screened.not_scanned
+
+
+def test_texts_in_a_row_are_parts_of_a_message_too() -> None:
+    """Some clients send a list of texts."""
+    assert user(["to [EMAIL]", ""]) == screen_input(MASKING, user(["to bob@exam", "ple.com"])).document
+
+
+def test_a_message_with_nothing_in_it_is_the_same_object_beside_another_one() -> None:
+    """Only the message in which something was found is new."""
+    messages = [{"content": [part("a"), part("b")]}, {"content": EMAIL}]
+    screened = screen_input(MASKING, {"messages": messages})
+
+    assert messages[0] is screened.document["messages"][0]
+    assert [{"content": "[EMAIL]"}] == screened.document["messages"][1:]
 
 
 def test_messages_are_not_read_as_one() -> None:

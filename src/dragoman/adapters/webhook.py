@@ -31,11 +31,11 @@ CONNECTIONS: Final = 100
 
 @attrs.define(kw_only=True)
 class HttpWebhooks:
-    """Fits the port `Webhook`. Its client is made when somebody is asked, in the event loop that asks."""
+    """Fits the port `Webhook`. What it asks with is made when somebody is asked, in the event loop that asks."""
 
     deadline: float = DEADLINE
     largest: int = LARGEST
-    _client: "httpx.AsyncClient | None" = attrs.field(default=None, init=False)
+    _http: "httpx.AsyncClient | None" = attrs.field(default=None, init=False)
 
     async def ask(self, url: str, question: Mapping[str, Any]) -> object:
         """Return the JSON that is answered to *question*.
@@ -46,8 +46,8 @@ class HttpWebhooks:
         # PERF: nobody needs it until somebody is asked, and it takes a quarter of a second to import.
         import httpx  # noqa: PLC0415
 
-        if self._client is None:
-            self._client = httpx.AsyncClient(
+        if self._http is None:
+            self._http = httpx.AsyncClient(
                 trust_env=False,
                 follow_redirects=False,
                 timeout=httpx.Timeout(self.deadline),
@@ -55,20 +55,20 @@ class HttpWebhooks:
             )
         try:
             async with asyncio.timeout(self.deadline):
-                return orjson.loads(await self._answer(self._client, url, orjson.dumps(question)))
+                return orjson.loads(await self._answer(self._http, url, orjson.dumps(question)))
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, orjson.JSONDecodeError, orjson.JSONEncodeError):
             failed = WebhookUnavailableError()
         raise failed
 
     async def aclose(self) -> None:
         """Close every connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
 
-    async def _answer(self, client: "httpx.AsyncClient", url: str, content: bytes) -> bytes:
+    async def _answer(self, http: "httpx.AsyncClient", url: str, content: bytes) -> bytes:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
-        async with client.stream("POST", url, content=content, headers=headers) as response:
+        async with http.stream("POST", url, content=content, headers=headers) as response:
             if response.status_code != HTTPStatus.OK:
                 raise WebhookUnavailableError
             answer = b""

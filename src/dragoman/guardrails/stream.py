@@ -17,7 +17,7 @@ import attrs
 from dragoman.guardrails.arguments import mask_arguments
 from dragoman.guardrails.document import mask_document
 from dragoman.guardrails.screen import Screen
-from dragoman.guardrails.texts import LOGPROBS, NAMES
+from dragoman.guardrails.texts import LOGPROBS, is_name
 from dragoman.guardrails.verdict import Tally, Verdict
 from dragoman.guardrails.window import Window, mask
 
@@ -167,7 +167,7 @@ class _Choice:
         """Return what of *delta* may go out."""
         passing: dict[str, Any] = {}
         for member, value in delta.items():
-            if type(value) is str and value and member not in NAMES:
+            if type(value) is str and value and not is_name(member, value):
                 window = self._windows.get(member)
                 if window is None:
                     window = self._windows[member] = Window(self._screen, self._tally)

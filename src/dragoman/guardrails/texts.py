@@ -2,10 +2,12 @@
 
 Laws of this file:
 - Every text of a document is one that a guardrail looks at, but for those named here: what is unknown is a text.
-- A document is never changed. Of a changed copy only what lies on the way to a change is new.
+- A document is a tree of dicts and lists, as JSON makes it. It is never changed: of a changed copy only what lies on
+  the way to a change is new.
 - Nothing here recurses: a document may nest as deeply as it likes.
 """
 
+import string
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -33,7 +35,10 @@ NAMES: Final = frozenset(
         "verbosity",
     }
 )
-"""Members that name something of the protocol: ids, kinds and choices. Where they are texts, they are not looked at."""
+"""Members that name something of the protocol: ids, kinds and choices."""
+
+_SIGNS: Final = frozenset(string.ascii_letters + string.digits + "_-.:/+=")
+"""Of these a name is made; what has others, such as spaces, is looked at in spite of its member."""
 
 NAMED: Final = frozenset({"custom", "function", "function_call", "functions", "json_schema", "tools"})
 """Members whose own `name` is that of a function or a schema, which has to be the same wherever it stands."""
@@ -72,6 +77,11 @@ class Texts:
     not_scanned: int = 0
 
 
+def is_name(member: str, text: str) -> bool:
+    """Whether the *text* of a *member* is a name of the protocol, and not something that was said."""
+    return member in NAMES and (text.isidentifier() or _SIGNS.issuperset(text))
+
+
 def texts_of(document: object) -> Texts:
     """Return the texts of *document*: those of a container before those of the containers in it."""
     texts = Texts()
@@ -81,7 +91,7 @@ def texts_of(document: object) -> Texts:
         below: list[tuple[Any, object]] = []
         if type(container) is dict:
             _read_object(container, inside, texts, below)
-        elif type(container) is list:
+        else:
             _read_list(container, inside, texts, below)
         below.reverse()
         pending += below
@@ -92,7 +102,7 @@ def _read_object(container: dict[str, Any], inside: object, texts: Texts, below:
     for key, value in container.items():
         kind = type(value)
         if kind is str:
-            if not value or key in NAMES:
+            if not value or (key in NAMES and is_name(key, value)):
                 continue
             if key in _AMBIGUOUS and _is_no_text(container, key, inside, texts):
                 continue
@@ -120,6 +130,8 @@ def _read_list(container: list[Any], inside: object, texts: Texts, below: list[t
         if kind is str:
             if value:
                 texts.places.append(Place(container, number, value))
+                if inside == "content":
+                    parts.append(texts.places[-1])
         elif kind is dict or kind is list:
             below.append((value, inside))
             if inside == "content" and kind is dict:
@@ -156,11 +168,7 @@ def _containers(document: object) -> dict[int, Place]:
     pending = [document]
     while pending:
         container: Any = pending.pop()
-        members: Iterable[tuple[Any, Any]] = ()
-        if type(container) is dict:
-            members = container.items()
-        elif type(container) is list:
-            members = enumerate(container)
+        members: Iterable[tuple[Any, Any]] = container.items() if type(container) is dict else enumerate(container)
         for key, value in members:
             if type(value) in {dict, list}:
                 above[id(value)] = Place(container, key, "")
