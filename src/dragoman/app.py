@@ -32,13 +32,26 @@ from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
 from dragoman.contract.traits import read_traits
 from dragoman.errors import Kind
+from dragoman.exchange import Exchange
 from dragoman.gate.limits import Limits
 from dragoman.gate.room import Room
+from dragoman.gate.usage import TokenLimits
+from dragoman.guardrails import Screens
 from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal, Rate
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
 from dragoman.pipeline import Pipeline, Route, bind, possible_refusals
-from dragoman.ports import Administration, Catalogue, EventLog, Identity
+from dragoman.ports import (
+    Administration,
+    Catalogue,
+    DailyCounter,
+    EventLog,
+    Identity,
+    Ledger,
+    Meter,
+    Upstreams,
+)
+from dragoman.routing import Router
 from dragoman.settings import (
     AliasSettings,
     Certificates,
@@ -90,14 +103,29 @@ PAGES: Final = {
 
 @attrs.frozen(kw_only=True)
 class Guard:
-    """What a gateway bears: *rates* by scope, *capacity* requests in work at once, *trusted_hops* proxies in front."""
+    """What a gateway bears: *capacity* requests in work at once, *trusted_hops* proxies in front.
+
+    *rates* are those of requests by scope, *token_rates* those of tokens.
+    """
 
     rates: Mapping[str, Rate] = MappingProxyType({})
+    token_rates: Mapping[str, Rate] = MappingProxyType({})
     capacity: int = 512
     trusted_hops: int = 0
 
 
 NO_LIMITS: Final = Guard()
+
+
+@attrs.frozen(kw_only=True)
+class Forwarding:
+    """Who answers what is forwarded, and where it is counted. All mounts share it."""
+
+    upstreams: Upstreams
+    router: Router
+    days: DailyCounter
+    ledger: Ledger
+    meter: Meter
 
 
 def system_sources() -> Sources:
@@ -351,6 +379,7 @@ def create_app(  # noqa: PLR0913 - one argument a port
     catalogue: Catalogue,
     log: EventLog,
     sources: Sources,
+    forwarding: Forwarding,
     guard: Guard = NO_LIMITS,
     handlers: Mapping[str, Handler] = HANDLERS,
     lifespan: Sequence[Lifespan] = (),
@@ -373,14 +402,39 @@ def create_app(  # noqa: PLR0913 - one argument a port
 
     limiter = MemoryLimiter(now=lambda: round(sources.monotonic() * SECOND))
     limits, room = Limits(limiter=limiter, rates=guard.rates), Room(capacity=guard.capacity)
+    tokens = TokenLimits(limiter=limiter, days=forwarding.days, rates=guard.token_rates)
+    exchange = build_exchange(forwarding, catalogue=catalogue, tokens=tokens, now=sources.now)
     mounts = {}
     for prefix, document in documents.items():
         contract = _sound_contract(document)
-        services = Services(catalogue=catalogue, published=contract.published, pages=pages, uptime=uptime, ready=ready)
+        services = Services(
+            catalogue=catalogue,
+            exchange=exchange,
+            published=contract.published,
+            pages=pages,
+            uptime=uptime,
+            ready=ready,
+        )
         pipeline = Pipeline(identity=identities.get(prefix, identity), limits=limits, room=room, services=services)
         mounts[prefix] = Mount(contract, bind_routes(contract, handlers), pipeline, log)
     gateway = Gateway(mounts, sources, log, trusted_hops=guard.trusted_hops, lifespan=lifespan)
     return gateway
+
+
+def build_exchange(
+    forwarding: Forwarding, *, catalogue: Catalogue, tokens: TokenLimits, now: Callable[[], datetime]
+) -> Exchange:
+    """Return what forwards, for all mounts."""
+    return Exchange(
+        catalogue=catalogue,
+        upstreams=forwarding.upstreams,
+        router=forwarding.router,
+        tokens=tokens,
+        screens=Screens(),
+        ledger=forwarding.ledger,
+        meter=forwarding.meter,
+        now=now,
+    )
 
 
 def bind_routes(contract: Contract, handlers: Mapping[str, Handler]) -> list[Route]:

@@ -441,9 +441,7 @@ def _blocked(account: Account, blocked: Blocked) -> Refusal:
     """Return what the caller is told of what a guardrail *blocked*."""
     account.note((blocked.guardrail_key,))
     findings = [{"category": one.category, "message": one.message} for one in blocked.findings]
-    return Refusal(
-        Kind.GUARDRAIL_BLOCK, guardrail_key=blocked.guardrail_key, action=blocked.action, findings=findings
-    )
+    return Refusal(Kind.GUARDRAIL_BLOCK, guardrail_key=blocked.guardrail_key, action=blocked.action, findings=findings)
 
 
 def _outcome(error: BaseException | None) -> str:

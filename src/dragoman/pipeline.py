@@ -183,10 +183,12 @@ class Pipeline:
     async def _alias(self, operation: Operation, principal: Principal | None, model: str) -> Alias | None:
         """Return what *model* stands for; where the dialect passes on what it does not know, that is the catch-all.
 
-        In Phase 1 it counts for limits only, so that nothing is told of it. What an agent's name was said by is no name of a model.
+        In Phase 1 it counts for limits only, so that nothing is told of it.
         """
+        traits, catalogue = operation.traits, self.services.catalogue
         organization = NOBODY if principal is None else principal.organization
-        catalogue = self.services.catalogue
+        if traits.default_model is not None and model.startswith(traits.agent_prefixes):
+            model = traits.default_model  # what was sent names an agent
         alias = None if model == CATCH_ALL else await catalogue.alias(organization, model)
         if alias is None and operation.traits.pass_unknown_model:
             return await catalogue.alias(organization, CATCH_ALL)

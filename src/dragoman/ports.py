@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -21,6 +21,7 @@ from dragoman.model import (
     Principal,
     Quota,
     Rate,
+    RequestEvent,
     Rotation,
     Timeouts,
     Usage,
@@ -102,6 +103,11 @@ class UpstreamError(Exception):
         self.code = code
         self.param = param
 
+    @property
+    def transient(self) -> bool:
+        """Whether the same upstream may answer in a moment: it sent no status, or one from 500 to 599."""
+        return self.status is None or 500 <= self.status <= 599  # noqa: PLR2004 - RFC 9110, section 15.6
+
 
 class Chunks(Protocol):
     """A streamed answer of an upstream: chunks of a chat completion, as the upstream worded them.
@@ -177,13 +183,81 @@ class Ledger(Protocol):
 
 
 class Limiter(Protocol):
-    """Counts what subjects take (ADR-0032). A subject is of a scope, and named uniquely in it."""
+    """Counts what subjects take (ADR-0032). A subject is of a scope, and named uniquely in it.
+
+    What is only known afterwards is reserved before: it is held, and nothing of it comes back, until it is settled.
+    """
 
     async def take(self, scope: str, subject: str, rate: Rate) -> Quota:
         """Take one request of *subject* if its *rate* admits it, and return what is left."""
 
     async def peek(self, scope: str, subject: str, rate: Rate) -> Quota:
         """Return what `take` would find, and take nothing."""
+
+    async def reserve(self, scope: str, subject: str, rate: Rate, amount: int) -> Quota:
+        """Hold *amount* for *subject* until it is settled, if its *rate* has room for it, and return what is left.
+
+        What is larger than the burst is never admitted.
+        """
+
+    def settle(self, scope: str, subject: str, rate: Rate, *, reserved: int, used: int) -> None:
+        """Let go what was *reserved* of *subject*, and take what it *used* in its place, however much that is.
+
+        It never waits, so that it can be called wherever a request ends.
+        """
+
+
+@attrs.define(kw_only=True)  # PERF: one is made for every request that forwards
+class DailyUse:
+    """What is counted of a key in a day, with what is held; *admitted* says whether the request that asks is in it."""
+
+    requests: int
+    tokens: int
+    admitted: bool = True
+
+
+class DailyCounter(Protocol):
+    """Counts what keys use in a day of UTC (ADR-0041). What is counted of a day does not come back."""
+
+    async def reserve(
+        self, key: KeyId, day: date, *, amount: int, requests: int | None, tokens: int | None
+    ) -> DailyUse:
+        """Count a request of *key* and hold an *amount* of tokens, if no more than so many of both are counted then.
+
+        None is no bound.
+        """
+
+    def settle(self, key: KeyId, day: date, *, reserved: int, used: int) -> None:
+        """Let go the tokens that were *reserved*, and count those that were *used*, however many; it never waits."""
+
+    def cancel(self, key: KeyId, day: date, *, reserved: int) -> None:
+        """Let go the tokens that were *reserved*, and their request with them; it never waits."""
+
+
+class Meter(Protocol):
+    """Counts what the metrics show (ADR-0042). Nothing of it waits, and nothing of it fails."""
+
+    def arrived(self) -> None:
+        """Count a request that has arrived."""
+
+    def answered(self, mount: str | None, operation: str | None, status: int | None, seconds: float) -> None:
+        """Count a request whose answer has ended, so many *seconds* after it arrived; None is what was not reached."""
+
+    def first_token(self, alias: str, seconds: float) -> None:
+        """Count how long after its arrival a request for *alias* got the first token of its answer."""
+
+    def spent(self, alias: str, usage: Usage) -> None:
+        """Count what a request for *alias* used."""
+
+    def exposition(self) -> bytes:
+        """Return all that was counted, in Prometheus' text format, version 0.0.4."""
+
+
+class AccessLog(Protocol):
+    """Where one line for each answer goes, in a format that other programs read (ADR-0042)."""
+
+    def answered(self, head: Mapping[str, Any], event: RequestEvent, *, address: str, size: int) -> None:
+        """Write the line of a request: its *head* is the ASGI scope, *size* the bytes of its answer's body."""
 
 
 class EventLog(Protocol):

@@ -19,6 +19,7 @@ from fakes import (
     FakeIdentity,
     House,
     RecordingLog,
+    build_forwarding,
     build_house,
     effective,
     example,
@@ -151,7 +152,13 @@ def living(said: list[str], *faults: Exception | None) -> House:
     made = [making(str(number), fault) for number, fault in enumerate(faults)]
     identity, catalogue, log = FakeIdentity(), FakeCatalogue(), RecordingLog()
     app = create_app(
-        {"/": CANONICAL}, identity=identity, catalogue=catalogue, log=log, sources=fixed_sources(), lifespan=made
+        {"/": CANONICAL},
+        identity=identity,
+        catalogue=catalogue,
+        log=log,
+        sources=fixed_sources(),
+        forwarding=build_forwarding(),
+        lifespan=made,
     )
     return House(app=app, identity=identity, catalogue=catalogue, log=log)
 

@@ -11,8 +11,9 @@ from gateway_conformance.rules import confirms
 from documents import tiny
 from dragoman.contract import compile_contract
 from dragoman.errors import Kind, Refusal
+from dragoman.gate.admitted import Admitted
 from dragoman.operations import HANDLERS
-from dragoman.operations.handler import Admitted, Handler, Made, Reply, Services
+from dragoman.operations.handler import Handler, Made, Reply, Services
 from dragoman.web.mount import falcon_template
 from fakes import House, build_house, effective, example
 from treaty import operations

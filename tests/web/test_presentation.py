@@ -1,6 +1,7 @@
 """An answer has the contract's status, headers and body, filled for one request."""
 
 import re
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -49,6 +50,30 @@ def test_a_header_is_computed_from_its_source(source: str, value: str) -> None:
     assert [("x-value", value)] == presented(source)
 
 
+class Streaming:
+    """Fits `Events`."""
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield one event."""
+        yield b": event\n\n"
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
+
+
+@confirms("ADR-0043.R8")
+def test_a_stream_says_that_nobody_may_hold_it_back() -> None:
+    """What keeps proxies from storing and buffering is said of a stream, and of nothing that is whole."""
+    rules = tuple(HeaderRule(name=source, source=source) for source in ("stream_cache", "stream_buffering"))
+    answer = Answer(status=200, headers=rules)
+
+    streamed = present(answer, context(), body=None, events=Streaming())
+    whole = present(answer, context(), body=b"{}")
+
+    assert [("stream_cache", "no-cache"), ("stream_buffering", "no")] == streamed.headers
+    assert ("text/event-stream", []) == (streamed.media_type, whole.headers)
+
+
 def test_every_source_that_a_contract_may_name_has_a_value() -> None:
     """What a header may be computed from, and what it is computed from, are the same."""
     asked = context()
@@ -56,7 +81,8 @@ def test_every_source_that_a_contract_may_name_has_a_value() -> None:
     asked.met.append(quota())
     rules = tuple(HeaderRule(name=source, source=source) for source in HEADER_SOURCES)
 
-    told = present(Answer(status=429, headers=rules), asked, body=None, allow=["GET"], retry_after=1)
+    streamed = Streaming()
+    told = present(Answer(status=429, headers=rules), asked, body=None, allow=["GET"], retry_after=1, events=streamed)
 
     assert HEADER_SOURCES == {name for name, value in told.headers if value}
 

@@ -48,9 +48,7 @@ def _object(members: Mapping[str, Projection | None], item: Projection | None) -
     def project(value: Any) -> Any:  # noqa: ANN401 - a JSON value
         if isinstance(value, dict):
             return {
-                name: value[name] if inner is None else inner(value[name])
-                for name, inner in declared
-                if name in value
+                name: value[name] if inner is None else inner(value[name]) for name, inner in declared if name in value
             }
         return [item(one) for one in value] if item is not None and isinstance(value, list) else value
 

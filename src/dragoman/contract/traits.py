@@ -33,9 +33,9 @@ class Traits:
     - *body_limit*: in bytes.
     - *asks_service*: whether the dialect's own text has an identity service asked, so that its mounts do (ADR-0031).
     - *limits_by*: the scopes of the limits that the dialect knows, of `LIMIT_SCOPES`.
-    - *pass_unknown_model*: whether a model that is no alias is passed on by the alias `*`; *zero_usage*: whether callers
-      are told that every exchange took nothing.
-    - *default_model*: the alias that the mount is known for.
+    - *pass_unknown_model*: whether a model that is no alias is passed on by the alias `*`.
+    - *zero_usage*: whether callers are told that every exchange took nothing.
+    - *default_model*: the alias that the mount is known for, and that is meant where `model` names an agent.
     - *switch*: the dotted name of the endpoint in a settings file; it is off by default where *default_off*.
     """
 

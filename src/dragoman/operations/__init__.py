@@ -10,9 +10,7 @@ from dragoman.operations import chat, embeddings, models, service
 from dragoman.operations.handler import Handler
 
 HANDLERS: Final[Mapping[str, Handler]] = {
-    "chat": Handler(
-        request=ChatRequest, answer=chat.complete, refusals=FORWARDING_REFUSALS | {Kind.MODEL_NOT_LLM}
-    ),
+    "chat": Handler(request=ChatRequest, answer=chat.complete, refusals=FORWARDING_REFUSALS | {Kind.MODEL_NOT_LLM}),
     "embeddings": Handler(
         request=EmbeddingsRequest,
         answer=embeddings.embed,

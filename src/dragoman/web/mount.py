@@ -25,8 +25,6 @@ from treaty import TreatyError
 
 Responder = Callable[..., Awaitable[None]]
 
-EVENT_STREAM: Final = "text/event-stream"
-
 OPTIONS_STATUS: Final = 204
 """The status of the `x-anywhere` answer to OPTIONS (ADR-0011.R2)."""
 
@@ -209,8 +207,7 @@ def _present_reply(operation: Operation, reply: Reply, context: RequestContext, 
         case Forwarded(value=value):
             return present(operation.success.answer, context, body=orjson.dumps(value), allow=allowed)
         case Streamed(events=events):
-            presented = present(operation.success.answer, context, body=None, allow=allowed, streaming=True)
-            return attrs.evolve(presented, media_type=EVENT_STREAM, events=events)
+            return present(operation.success.answer, context, body=None, allow=allowed, events=events)
         case _:
             assert_never(reply)
 

@@ -15,10 +15,11 @@ from dragoman.contract import Answer
 from dragoman.errors import Refusal
 from dragoman.gate.limits import tightest
 from dragoman.model import SECOND, Quota
-from dragoman.web.context import Presented, RequestContext
+from dragoman.web.context import JSON, Events, Presented, RequestContext
 
+EVENT_STREAM: Final = "text/event-stream"
 
-_STREAMING: Final = {"stream_cache": "no-cache", "stream_buffering": "no"}
+_STREAMING: Final[dict[str | None, str]] = {"stream_cache": "no-cache", "stream_buffering": "no"}
 """What the headers of streams say; they keep proxies from holding events back."""
 
 
@@ -67,22 +68,26 @@ def duration(nanoseconds: int) -> str:
     return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{seconds}s"
 
 
-def present(
+def present(  # noqa: PLR0913 - what an answer is made from
     answer: Answer,
     context: RequestContext,
     *,
     body: bytes | None,
     allow: Sequence[str] = (),
     retry_after: int | None = None,
-    streaming: bool = False,
+    events: Events | None = None,
 ) -> Presented:
-    """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds."""
+    """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds.
+
+    One that is made while it goes out has *events* in place of a body.
+    """
     values = _values(context, tightest(context.met), allow, retry_after)
-    if streaming:
+    if events is not None:
         values |= _STREAMING
     found = [(rule.name, values.get(rule.source, rule.constant)) for rule in answer.headers]
     headers = [(name, value) for name, value in found if value is not None]
-    return Presented(status=answer.status, headers=headers, body=body)
+    media_type = JSON if events is None else EVENT_STREAM
+    return Presented(status=answer.status, headers=headers, body=body, media_type=media_type, events=events)
 
 
 def present_refusal(

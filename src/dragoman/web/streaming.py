@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from dragoman.errors import Refusal
 from dragoman.translate.sse import PING
 from dragoman.web.context import Events, Send
 
