@@ -208,16 +208,18 @@ class FakeChunks:
 class FakeUpstream:
     """Fits the port `Upstream`: gives its *answers* in their order, the last one for ever, and keeps what it was asked.
 
-    An answer is a document, an error, or a list of what is said in a stream.
+    An answer is a document, an error, a list of what is said in a stream, or the seconds that pass without one.
     """
 
-    answers: list[Mapping[str, Any] | Exception | list[Said]]
+    answers: list[Mapping[str, Any] | Exception | float | list[Said]]
     asked: list[tuple[str, Mapping[str, Any]]] = attrs.field(factory=list)
     streams: list[FakeChunks] = attrs.field(factory=list)
 
     async def chat(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
         """Give the next answer, which must be whole."""
         answer = self._next(document, model, timeouts)
+        if isinstance(answer, float):
+            await asyncio.sleep(answer)
         assert isinstance(answer, Mapping)
         return answer
 
@@ -232,7 +234,7 @@ class FakeUpstream:
         """Give the next answer, which must be whole."""
         return await self.chat(document, model=model, timeouts=timeouts)
 
-    def _next(self, document: Mapping[str, Any], model: str, _: Timeouts) -> Mapping[str, Any] | list[Said]:
+    def _next(self, document: Mapping[str, Any], model: str, _: Timeouts) -> Mapping[str, Any] | float | list[Said]:
         self.asked.append((model, document))
         answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -147,7 +147,7 @@ class Upstreams(Protocol):
         """Return the upstream of this *provider*; `KeyError` where there is none."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # PERF: what is frozen takes three times as long to make
 class LedgerEntry:
     """What is kept of one forwarded request: metadata only.
 

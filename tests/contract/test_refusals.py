@@ -52,7 +52,7 @@ def test_a_header_with_an_unknown_source_is_refused() -> None:
 
     known = (
         "allow, connection, ratelimit, ratelimit_limit, ratelimit_policy, ratelimit_remaining, ratelimit_reset, "
-        "request_id, response_time, retry_after, trace_id"
+        "request_id, response_time, retry_after, stream_buffering, stream_cache, trace_id"
     )
     assert f"{HERE}: header X-Odd: unknown x-fill 'moon'; known are {known}" == str(caught.value)
 

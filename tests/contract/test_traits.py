@@ -30,6 +30,8 @@ def test_every_trait_is_read() -> None:
         "default-off": True,
         "organization": {"path": "org_id"},
         "unknown-keys": "drop",
+        "unknown-model": "pass",
+        "usage": "zero",
         "body-limit": 1,
         "identity": "service",
         "limits-by": ["address", "key"],
@@ -95,7 +97,7 @@ def test_a_trait_of_documents_is_none_of_an_operation() -> None:
 
 KNOWN = (
     "agent, body-limit, default-model, default-off, identity, limits-by, non-text, organization, request-id, switch, "
-    "unknown-keys"
+    "unknown-keys, unknown-model, usage"
 )
 
 

@@ -152,7 +152,7 @@ def test_a_reply_without_a_success_in_the_contract_is_a_fault_of_ours() -> None:
     async def answer(_: Admitted, __: Services) -> Reply:
         return Made(value={})
 
-    handler = attrs.evolve(HANDLERS["chat"], answer=answer)
+    handler = Handler(request=HANDLERS["chat"].request, answer=answer)
     document = effective()
     for route in operations(document):
         if route.name == "chat":

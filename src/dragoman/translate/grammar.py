@@ -45,7 +45,7 @@ class UntranslatableError(Exception):
     that has no equal, `unsupported_value` for one that has, but not with this value.
     """
 
-    def __init__(self, param: str, *, code: str = "unsupported_parameter") -> None:
+    def __init__(self, param: str, *, code: str) -> None:
         """Take what is known."""
         super().__init__(f"{param}: {code}")
         self.param = param
@@ -55,3 +55,8 @@ class UntranslatableError(Exception):
 def reject(what: str, reason: Reason = Reason.GARBLED) -> NoReturn:
     """Raise `GrammarError` for *what* was seen."""
     raise GrammarError(reason, what)
+
+
+def refuse(param: str, *, code: str = "unsupported_value") -> NoReturn:
+    """Raise `UntranslatableError` for what stands at *param*."""
+    raise UntranslatableError(param, code=code)

@@ -103,12 +103,12 @@ def _fitted_members(value: Mapping[str, object], shape: Members, *, what: str) -
     for name, member in shape.needs.items():
         if name not in value:
             reject(f"{what}: no {name}")
-        copy[name] = fitted(value[name], member, what=f"{what}: {name}")
+        copy[name] = fitted(value[name], member, what=name)
     for name, member in shape.unsaid.items():
-        copy[name] = fitted(value.get(name), member, what=f"{what}: {name}")
+        copy[name] = fitted(value.get(name), member, what=name)
     for name, member in shape.has.items():
         if name in value and (value[name] is not None or _takes_null(member)):
-            copy[name] = fitted(value[name], member, what=f"{what}: {name}")
+            copy[name] = fitted(value[name], member, what=name)
     return copy
 
 

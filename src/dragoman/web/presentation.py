@@ -44,6 +44,11 @@ def _values(
         values["ratelimit_reset"] = duration(quota.reset)
         values["ratelimit"] = _ratelimit(quota)
         values["ratelimit_policy"] = _policy(quota)
+    tokens = tightest(context.met_tokens)
+    if tokens is not None:
+        values["ratelimit_limit_tokens"] = str(tokens.rate.burst)
+        values["ratelimit_remaining_tokens"] = str(tokens.remaining)
+        values["ratelimit_reset_tokens"] = duration(tokens.reset)
     return values
 
 
