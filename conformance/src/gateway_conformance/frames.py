@@ -50,18 +50,18 @@ class Reader:
 
     @property
     def unended(self) -> bool:
-        """Whether something has begun that no blank line has ended: a reader drops that."""
-        return bool(self._rest.strip(b"\r") or self._fields)
+        """Whether something has begun that no blank line has ended: a browser drops that."""
+        return bool(self._rest or self._fields)
 
     def feed(self, piece: bytes) -> list[Frame]:
         """Return the frames that *piece* ends."""
         self._rest += piece
         if not self._begun:
-            if _MARK.startswith(self._rest[: len(_MARK)]) and len(self._rest) < len(_MARK):
+            if len(self._rest) < len(_MARK) and _MARK.startswith(self._rest):
                 return []  # it may become a byte order mark, which is no part of the first line
             self._rest, self._begun = self._rest.removeprefix(_MARK), True
         frames = []
-        while (line := self._line()) is not None:
+        for line in self._lines():
             if line:
                 self._fields.append(_field(line.decode("utf-8", "replace")))
             elif self._fields:
@@ -69,13 +69,16 @@ class Reader:
                 self._fields.clear()
         return frames
 
-    def _line(self) -> bytes | None:
-        """Return the next whole line; a return at the very end may be the half of a line end, so that it waits."""
-        found = _LINE_END.search(self._rest)
-        if found is None or (found[0] == b"\r" and found.end() == len(self._rest)):
-            return None
-        line, self._rest = self._rest[: found.start()], self._rest[found.end() :]
-        return line
+    def _lines(self) -> list[bytes]:
+        """Take the lines that have ended; a return that comes last may be the half of a line end, so that it waits."""
+        lines, start = [], 0
+        for found in _LINE_END.finditer(self._rest):
+            if found[0] == b"\r" and found.end() == len(self._rest):
+                break
+            lines.append(self._rest[start : found.start()])
+            start = found.end()
+        self._rest = self._rest[start:]
+        return lines
 
 
 @attrs.frozen(kw_only=True)

@@ -100,7 +100,8 @@ class Violation:
 class Asked:
     """What a stream was asked for: the *model* that its chunks must name, None where that is not looked at.
 
-    Of the *members* of a chunk only those are looked at that its contract declares. *usage* is whether it was asked for.
+    Of the members of a chunk, and of a choice, only those are looked at that its contract declares. *usage* is whether
+    it was asked for.
     """
 
     model: str | None = None
@@ -184,7 +185,9 @@ class Reading:
 
     def _same(self, chunk: Mapping[str, Any]) -> None:
         """Compare what all chunks have in common."""
-        envelope = {name: chunk.get(name) for name in ("id", "object", "created", "model") if name in self.asked.members}
+        envelope = {
+            name: chunk.get(name) for name in ("id", "object", "created", "model") if name in self.asked.members
+        }
         for name, value in envelope.items():
             first = envelope if self._envelope is None else self._envelope
             if name not in chunk or value != first[name]:
@@ -231,7 +234,7 @@ class Reading:
             self._fragment(choice, fragment)
 
     def _fragment(self, choice: Choice, fragment: object) -> None:
-        """Take one fragment of a tool call: one of a new index brings id, type and name, the others more of the text."""
+        """Take one fragment of a tool call: the first of an index brings id, type and name, others more of the text."""
         index = fragment.get("index") if isinstance(fragment, dict) else None
         if not isinstance(fragment, dict) or not _is_count(index) or index > len(choice.calls):
             self._complain(TOOL_CALLS, f"a fragment that begins or continues no call: {json.dumps(fragment)[:120]}")
