@@ -22,7 +22,7 @@ import attrs
 import uuid_utils
 from uuid_utils.compat import uuid7
 
-from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, Directory, Seed, build_directory
+from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, CurrentDirectory, Directory, Seed, build_directory
 from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
 from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.adapters.log import build_log
@@ -53,7 +53,6 @@ from dragoman.ports import (
 )
 from dragoman.routing import Router
 from dragoman.settings import (
-    AliasSettings,
     Certificates,
     Dialect,
     Known,
@@ -77,20 +76,6 @@ ANYWHERE: Final = (
     Kind.INTERNAL_ERROR,
 )
 """The refusals that every contract needs outside its operations, beside that of an address where it limits those."""
-
-DEVELOPMENT_ALIASES: Final = tuple(
-    AliasSettings(id=name, display_name=name.capitalize(), description=description, category=category, visible_to=None)
-    for name, description, category in (
-        ("gpt-4o", "A general model.", "llm"),
-        ("gpt-4", "The general model before it.", "llm"),
-        ("gpt-4.1-mini", "A small and quick model.", "llm"),
-        ("general", "An assistant for everyday work.", "llm"),
-        ("secure", "An assistant for confidential work.", "llm"),
-        ("text-embedding-3-small", "Turns texts into vectors.", "embedding"),
-    )
-)
-"""The models of a gateway whose settings name none."""
-
 
 PAGES: Final = {
     "index.html": "text/html; charset=utf-8",
@@ -238,10 +223,23 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         for mount in settings.mounts
     }
     path, running = settings.store, settings.running
-    lifespan: list[Lifespan] = [] if path is None else [partial(follow_store, path, store, build=build, log=log)]
+    days, ledger = MemoryDays(), NoLedger() if path is None else LedgerQueue()
+    providers = Providers(secret=partial(read_secret, environment=process_environment()), now=sources.now)
+    router = build_router(sources, log)
+    store.watch(partial(_provide, providers, router))
+    forwarding = Forwarding(upstreams=providers, router=router, days=days, ledger=ledger, meter=PlainMeter())
+    lifespan: list[Lifespan] = [partial(closing, providers)]
+    if path is not None and isinstance(ledger, LedgerQueue):
+        kept = partial(keep_ledger, ledger_path(path), ledger, now=sources.now, seed=days.seed, log=log)
+        lifespan += [kept, partial(follow_store, path, store, build=build, log=log)]
     if service is not None:
         lifespan.append(service.connected)
-    guard = Guard(rates=running.limits, capacity=running.max_in_flight, trusted_hops=running.trusted_hops)
+    guard = Guard(
+        rates=running.limits,
+        token_rates=running.token_limits,
+        capacity=running.max_in_flight,
+        trusted_hops=running.trusted_hops,
+    )
     return create_app(
         documents,
         identity=store,
@@ -249,35 +247,81 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         catalogue=store,
         log=log,
         sources=sources,
+        forwarding=forwarding,
         guard=guard,
         lifespan=lifespan,
     )
 
 
-def _seed(settings: Settings, now: datetime) -> Seed:
-    """Return what is known without a store: the aliases of *settings* and the organisation for development.
+def build_router(sources: Sources, log: EventLog) -> Router:
+    """Return what chooses targets; a breaker that changes is told to *log*, without who is behind it (ADR-0043)."""
 
-    The aliases count as long as the store has none. The organisation, if there is one, has one key with all scopes, and
-    its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
+    def tell(change: Change) -> None:
+        log.state({"part": "target", "target": mark_of(change.provider, change.model), "state": change.state.value})
+
+    return Router(monotonic=sources.monotonic, random=random.random, sleep=asyncio.sleep, on_change=tell)
+
+
+def mark_of(provider: str, model: str | None) -> str:
+    """Return what stands for a target where its provider must not be told: `dragoman explain` shows it too."""
+    return hashlib.sha256(f"{provider} {model or ''}".encode()).hexdigest()[:8]
+
+
+def _provide(providers: Providers, router: Router, directory: Directory) -> None:
+    """Put the providers of *directory* in force.
+
+    Raises:
+        StoreError: naming what of them cannot be used.
     """
-    created = int(now.timestamp())
-    stated = settings.aliases or DEVELOPMENT_ALIASES
-    aliases = [
-        Alias(
-            id=alias.id,
-            display_name=alias.display_name,
-            description=alias.description,
-            category=alias.category,
-            created=created,
-            visible_to=None if alias.visible_to is None else frozenset(map(OrganizationId, alias.visible_to)),
-        )
-        for alias in stated
-    ]
+    for guardrail in directory.guardrails_in_force:
+        if problems := check(guardrail):
+            message = f"guardrail {guardrail.key}: {'; '.join(problems)}"
+            raise StoreError(message)
+    try:
+        providers.replace(directory.providers.values())
+    except ProviderError as error:
+        raise StoreError(str(error)) from None
+    router.provide(directory.providers.values())
+
+
+@asynccontextmanager
+async def closing(providers: Providers) -> AsyncIterator[None]:
+    """Close every connection to a provider at the end of the block."""
+    try:
+        yield
+    finally:
+        await providers.aclose()
+
+
+def _seed(settings: Settings, now: datetime) -> Seed:
+    """Return what is known without a store: the catalogue of *settings* and the organisation for development.
+
+    The catalogue counts as long as the store never had an alias. The organisation, if there is one, has one key with
+    all scopes, and its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
+    """
+    created, declared = int(now.timestamp()), settings.catalogue
     development, organization = settings.development, _organization(settings)
     named = {"main": str(uuid7())} if development is None else development.agents
     agents = [Agent(id=AgentId(agent), name=name, organization=organization) for name, agent in named.items()]
-    keys = {} if development is None else {development.token: _owner(organization)}
-    return Seed(keys=keys, agents=agents, aliases=aliases)
+    return Seed(
+        keys={} if development is None else {development.token: _owner(organization)},
+        agents=agents,
+        aliases=[Alias(created=created, **attrs.asdict(alias, recurse=False)) for alias in declared.aliases],
+        providers={one.name: one for one in declared.providers},
+        guardrails={one.key: one for one in declared.guardrails},
+        watched={one.name: one.guardrails for one in declared.organizations},
+    )
+
+
+def read_directory(settings: Settings) -> Directory:
+    """Return what a gateway with these *settings* that starts now has in force.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    now = system_sources().now
+    stored = NOTHING if settings.store is None else asyncio.run(read_store(settings.store))
+    return build_directory(_seed(settings, now()), now=now, stored=stored)
 
 
 def _organization(settings: Settings) -> OrganizationId:

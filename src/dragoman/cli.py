@@ -28,6 +28,7 @@ from dragoman.app import (
     prove_store,
     require_operations,
 )
+from dragoman.catalogue_cli import apply, config, explain_command
 from dragoman.contract.source import CANONICAL, PACKAGED, Source
 from dragoman.contract.traits import read_traits
 from dragoman.demonstration import ground
@@ -72,8 +73,10 @@ app = App(
 )
 contract = App(name="contract", help="Show, build and check the contract.")
 app.command(contract)
-for commands in (orgs, keys, agents, aliases):
+for commands in (orgs, keys, agents, aliases, config):
     app.command(commands)
+app.command(apply)
+app.command(explain_command, name="explain")
 app.command(identity_service, name="identity-service")
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535), help="0 takes a free port.")]

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from dragoman.declaration import Declaration
 from dragoman.model import (
     Agent,
     AgentId,
@@ -26,6 +27,7 @@ from dragoman.model import (
     Timeouts,
     Usage,
 )
+from dragoman.plan import Plan
 
 Noun = TypeVar("Noun", Organization, Key, Agent, Alias)
 """What a store keeps."""
@@ -281,6 +283,16 @@ class AdministrationError(Exception):
     """A change cannot be made; the message names what is wrong, and says what to do."""
 
 
+class Prune(enum.Enum):
+    """What an apply revokes, of what it was not told."""
+
+    NOTHING = "nothing"
+    CATALOGUE = "catalogue"
+    """Aliases, providers, guardrails, and agents of the organisations that it was told."""
+    ORGANIZATIONS = "organizations"
+    """The same, and organisations: their keys end with them."""
+
+
 class Administration(Protocol):
     """What the commands change and show (ADR-0029). A change that returns is durable; what is revoked stays listed.
 
@@ -292,7 +304,9 @@ class Administration(Protocol):
         StoreError: when the store cannot be read or written.
     """
 
-    async def create_organization(self, name: str, *, rate: Rate | None = None) -> Entry[Organization]:
+    async def create_organization(
+        self, name: str, *, rate: Rate | None = None, token_rate: Rate | None = None
+    ) -> Entry[Organization]:
         """Make an organisation."""
 
     async def create_key(  # noqa: PLR0913 - one argument a property
@@ -304,6 +318,9 @@ class Administration(Protocol):
         prefix: str | None = None,
         expires: datetime | None = None,
         rate: Rate | None = None,
+        token_rate: Rate | None = None,
+        daily_requests: int | None = None,
+        daily_tokens: int | None = None,
     ) -> IssuedKey:
         """Make a key of the *organization*."""
 
@@ -319,6 +336,7 @@ class Administration(Protocol):
         category: str,
         visible_to: Sequence[str] | None = None,
         rate: Rate | None = None,
+        token_rate: Rate | None = None,
     ) -> Entry[Alias]:
         """Make an alias, which every organisation sees, or those that *visible_to* names."""
 
@@ -334,5 +352,12 @@ class Administration(Protocol):
     async def rotate_key(self, key: KeyId, *, overlap: timedelta) -> Rotation:
         """Make a successor of *key*, which ends after *overlap*.
 
-        The successor has the same organisation, name, prefix, scopes and limit, and lives as long as *key* was to live.
+        The successor has the same organisation, name, prefix, scopes and limits, and lives as long as *key* was to.
+        """
+
+    async def apply(self, declaration: Declaration, *, prune: Prune = Prune.NOTHING, dry_run: bool = False) -> Plan:
+        """Make what is in force what *declaration* says, in one transaction, and return what that took (ADR-0040).
+
+        Organisations are known by their names; what was not declared stays, but for what *prune* says. With *dry_run*
+        nothing is changed. `AdministrationError` where what would be in force does not fit together.
         """

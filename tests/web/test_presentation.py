@@ -79,6 +79,7 @@ def test_every_source_that_a_contract_may_name_has_a_value() -> None:
     asked = context()
     asked.closing = True
     asked.met.append(quota())
+    asked.met_tokens.append(quota())
     rules = tuple(HeaderRule(name=source, source=source) for source in HEADER_SOURCES)
 
     streamed = Streaming()

@@ -53,17 +53,25 @@ class MemoryLimiter:
 
     async def take(self, scope: str, subject: str, rate: Rate) -> Quota:
         """Take one request of *subject* if its *rate* admits it, and return what is left."""
-        now = self.now() * rate.count
+        count, period, full = rate.count, rate.period, rate.burst * rate.period
+        now = self.now() * count
         buckets = self._scopes.setdefault(scope, {})
         bucket = buckets.get(subject)
         held = 0 if bucket is None else bucket.held
+        if bucket is not None and bucket.rate is rate and not held:
+            # PERF: nearly every request, in half the time of what follows.
+            level = max(0, bucket.full_at - now) + period
+            if level <= full:
+                bucket.full_at = now + level
+                left, reset = (full - level) // period, -(-level // count)
+                return Quota(scope=scope, rate=rate, limited=False, remaining=left, reset=reset, retry=0)
         used = _used(bucket, rate, now)
-        level = used + held * rate.period
-        missing = level + rate.period - rate.burst * rate.period
+        level = used + held * period
+        missing = level + period - full
         if missing > 0:
             return _quota(scope, rate, level=level, missing=missing)
-        self._keep(buckets, subject, _Bucket(now + used + rate.period, rate, held))
-        return _quota(scope, rate, level=level + rate.period, missing=0)
+        self._keep(buckets, subject, _Bucket(now + used + period, rate, held))
+        return _quota(scope, rate, level=level + period, missing=0)
 
     async def peek(self, scope: str, subject: str, rate: Rate) -> Quota:
         """Return what `take` would find, and take nothing."""
