@@ -213,17 +213,17 @@ def _of_another_category(kind: str) -> "Maker":
     """Return what names a model that the operator has set up, and that is of a category for other operations."""
 
     def make(target: Target, operation: Operation) -> Iterator[Fault]:
-        if target.is_staged(kind):
-            yield Fault(kind=kind, body=body_for(operation, target.staged(kind)))
+        if target.is_staged(kind, operation):
+            yield Fault(kind=kind, body=body_for(operation, target.staged(kind, operation)))
 
     return make
 
 
 def _guardrail_block(target: Target, operation: Operation) -> Iterator[Fault]:
     """Say what the guardrail of a model blocks."""
-    if target.stated.staged is not None and target.is_staged("guardrail_block"):
+    if target.stated.staged is not None and target.is_staged("guardrail_block", operation):
         said = saying(operation, target.stated.staged.blocked_text)
-        body = rendered({**said, "model": target.staged("guardrail_block")})
+        body = rendered({**said, "model": target.staged("guardrail_block", operation)})
         yield Fault(kind="guardrail_block", body=body)
 
 

@@ -153,7 +153,7 @@ def _refusals(target: Target, operation: Operation, name: str) -> Iterator[Seen]
     if name == "identity_unavailable" and target.callers.uncheckable_token is None:
         lacking = "a token of which nobody can say whose it is"
         raise NotJudged(lacking)
-    if name in STAGED and not target.is_staged(name):
+    if name in STAGED and not target.is_staged(name, operation):
         lacking = f"a model that brings about {name}"
         raise NotJudged(lacking)
     for fault in FAULTS[name](target, operation) if name in FAULTS else ():

@@ -102,6 +102,11 @@ class Operation:
         """The names of all refusals that the operation lists."""
         return frozenset(name for answer in self.answers.values() for name in answer.kinds)
 
+    @property
+    def takes_embedding_models(self) -> bool:
+        """Whether it is for models that make embeddings."""
+        return "model_not_embedding" in self.kinds
+
     def arguments(self, kind: str) -> frozenset[str]:
         """Return what the body of the refusal *kind*, which the operation lists, is filled with."""
         found = (answer.kinds[kind] for answer in self.answers.values() if kind in answer.kinds)

@@ -101,13 +101,12 @@ def for_the_alias(target: Target, operation: Operation) -> Fault:
 
 def scarce_alias(target: Target, operation: Operation) -> str:
     """Return the alias whose limit can be reached, of the category that *operation* takes."""
-    tight = target.tight
-    return tight.embedding_alias if "model_not_embedding" in operation.kinds else tight.alias
+    return target.tight.embedding_alias if operation.takes_embedding_models else target.tight.alias
 
 
 def behind_the_model(target: Target, operation: Operation, kind: str) -> Brought:
     """Return what makes a request one for a model that fails with *kind*."""
-    model = target.staged(kind)
+    model = target.staged(kind, operation)
     return Brought(target=target, fault=Fault(kind=kind, body=body_for(operation, model), known={"alias": model}))
 
 

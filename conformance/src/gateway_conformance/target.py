@@ -15,7 +15,7 @@ import attrs
 
 from gateway_conformance.exchange import Placed, Request, Transport
 from gateway_conformance.lines import Response
-from gateway_conformance.promises import Promises, read_promises
+from gateway_conformance.promises import Operation, Promises, read_promises
 from gateway_conformance.rules import NotJudged
 
 
@@ -86,12 +86,18 @@ class Staged:
     """Models that the operator has set up, so that something can be brought about behind them (ADR-0045).
 
     *models* holds names by what they bring about: a kind of refusal, `cut` for an answer that begins and does not end,
-    or `tool_call` for one that calls the tool `look_up`. Each name is given once, because what is behind it may be left
-    alone for a while afterwards. A guardrail blocks *blocked_text* for the models of `guardrail_block`.
+    `tool_call` for one that calls a tool, and whatever else may go wrong behind a model. *embedding_models* are the
+    same for embeddings. Each name is given once, because what is behind it may be left alone for a while afterwards. A
+    guardrail blocks *blocked_text* for the models of `guardrail_block`.
     """
 
     models: Mapping[str, Iterator[str]]
-    blocked_text: str = ""
+    embedding_models: Mapping[str, Iterator[str]]
+    blocked_text: str
+
+    def of(self, operation: Operation) -> Mapping[str, Iterator[str]]:
+        """Return the models that *operation* takes."""
+        return self.embedding_models if operation.takes_embedding_models else self.models
 
 
 @attrs.frozen(kw_only=True)
@@ -218,21 +224,25 @@ class Target:
             raise NotJudged(lacking)
         return address
 
-    def staged(self, what: str) -> str:
-        """Return a model behind which *what* is brought about, and that nobody has asked for.
+    def staged(self, what: str, operation: Operation) -> str:
+        """Return a model for *operation* behind which *what* is brought about, and that nobody has asked for.
 
         Raises:
-            NotJudged: nobody has stated one more.
+            NotJudged: nobody has stated one.
+            RuntimeError: there is none left.
         """
-        named = None if self.stated.staged is None else next(self.stated.staged.models.get(what, iter(())), None)
-        if named is None:
+        if self.stated.staged is None or not self.is_staged(what, operation):
             lacking = f"a model that brings about {what}"
             raise NotJudged(lacking)
+        named = next(self.stated.staged.of(operation)[what], None)
+        if named is None:
+            message = f"{self.name}: more models that bring about {what} are needed than its operator has stated"
+            raise RuntimeError(message)
         return named
 
-    def is_staged(self, what: str) -> bool:
-        """Whether the operator has set up a model behind which *what* is brought about."""
-        return self.stated.staged is not None and what in self.stated.staged.models
+    def is_staged(self, what: str, operation: Operation) -> bool:
+        """Whether the operator has set up a model for *operation* behind which *what* is brought about."""
+        return self.stated.staged is not None and what in self.stated.staged.of(operation)
 
     def wait(self, seconds: float) -> None:
         """Let *seconds* pass on the tight gateway.

@@ -92,12 +92,12 @@ def _whatever_may_tell(target: Target) -> Iterator[Request]:
         yield from (valid_request(target, operation, example) for example in operation.examples.values())
         yield from (request_with(target, operation, fault) for fault in faults(target, operation))
         streams = (False, True) if target.promises.chunk(operation) is not None else (False,)
-        for what in () if target.stated.staged is None else sorted(target.stated.staged.models):
+        for what in () if target.stated.staged is None else sorted(target.stated.staged.of(operation)):
             for stream in streams:
-                body = {**example_of(operation), "model": target.staged(what), "stream": stream}
+                body = {**example_of(operation), "model": target.staged(what, operation), "stream": stream}
                 for _ in range(TRIES):
                     yield valid_request(target, operation, body)
-        if streams == (False, True) and target.is_staged("tool_call"):
+        if streams == (False, True) and target.is_staged("tool_call", operation):
             yield valid_request(target, operation, calling_tool(target, operation))
 
 

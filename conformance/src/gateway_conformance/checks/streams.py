@@ -111,7 +111,7 @@ def an_answer_names_the_model_that_was_asked_for(target: Target) -> None:
 def a_cut_answer_never_looks_finished(target: Target) -> None:
     """When what is behind a model breaks off, the stream ends with the documented error, and with nothing else."""
     for operation in streaming(target):
-        body = {**example_of(operation), "stream": True, "model": target.staged("cut")}
+        body = {**example_of(operation), "stream": True, "model": target.staged("cut", operation)}
         streamed = ask(target, operation, body)
         _require_kept(target, streamed, FAILURE)
         error = streamed.reading.error
@@ -154,7 +154,7 @@ def calling_tool(target: Target, operation: Operation) -> dict[str, Any]:
         NotJudged: nobody has stated one.
     """
     offered = {"tools": [LOOK_UP]} if "tools" in target.promises.members(operation.schema) else {}
-    return {**example_of(operation), **offered, "model": target.staged("tool_call")}
+    return {**example_of(operation), **offered, "model": target.staged("tool_call", operation)}
 
 
 def _tells_calls(target: Target, operation: Operation) -> bool:
@@ -195,7 +195,7 @@ def _told_twice(target: Target, operation: Operation) -> Iterator[dict[str, Any]
     yield from (dict(example) for example in operation.examples.values())
     if "n" in target.promises.members(operation.schema):
         yield {**example_of(operation), "n": 3}
-    if _tells_calls(target, operation) and target.is_staged("tool_call"):
+    if _tells_calls(target, operation) and target.is_staged("tool_call", operation):
         yield calling_tool(target, operation)
 
 
