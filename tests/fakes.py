@@ -290,7 +290,22 @@ class FakeMeter:
         return b""
 
 
-def build_forwarding(upstreams: Upstreams | None = None, *, ledger: FakeLedger | None = None) -> Forwarding:
+@attrs.define(kw_only=True)
+class FakeWebhook:
+    """Fits the port `Webhook`: gives one *answer* to everything, and keeps what it was asked."""
+
+    answer: object = None
+    asked: list[tuple[str, Mapping[str, Any]]] = attrs.field(factory=list)
+
+    async def ask(self, url: str, question: Mapping[str, Any]) -> object:
+        """Keep the *question*, and answer."""
+        self.asked.append((url, question))
+        return self.answer
+
+
+def build_forwarding(
+    upstreams: Upstreams | None = None, *, ledger: FakeLedger | None = None, webhook: FakeWebhook | None = None
+) -> Forwarding:
     """Return what forwards to *upstreams*, with a clock that stands still and no pause between two attempts."""
 
     async def no_pause(_: float) -> None:
@@ -302,6 +317,7 @@ def build_forwarding(upstreams: Upstreams | None = None, *, ledger: FakeLedger |
         days=MemoryDays(),
         ledger=ledger or FakeLedger(),
         meter=FakeMeter(),
+        webhook=webhook or FakeWebhook(),
     )
 
 

@@ -19,6 +19,7 @@ from fakes import (
     FakeMeter,
     FakeUpstream,
     FakeUpstreams,
+    FakeWebhook,
     House,
     Said,
     build_forwarding,
@@ -96,13 +97,14 @@ def build_forwarder(  # noqa: PLR0913 - what a gateway forwards by
     guardrails: Mapping[str, Guardrail] = MappingProxyType({}),
     identity: FakeIdentity | None = None,
     guard: Guard = NO_LIMITS,
+    webhook: FakeWebhook | None = None,
     dialect: str = "dragoman",
 ) -> Forwarder:
     """Return a gateway whose upstream gives these *answers*."""
     upstream, other = FakeUpstream(answers=list(answers)), FakeUpstream(answers=list(second))
     ledger = FakeLedger()
     upstreams = FakeUpstreams(by_provider={PROVIDER: upstream, "second-canary": other})
-    forwarding = build_forwarding(upstreams, ledger=ledger)
+    forwarding = build_forwarding(upstreams, ledger=ledger, webhook=webhook)
     meter = forwarding.meter
     assert isinstance(meter, FakeMeter)
     phases = PHASE_2 if dialect == "dragoman" else {"chat": 2}

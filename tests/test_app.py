@@ -12,7 +12,6 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.app import (
-    DEVELOPMENT_ALIASES,
     build_gateway,
     compile_routes,
     forwarding_operations,
@@ -21,9 +20,11 @@ from dragoman.app import (
     system_sources,
 )
 from dragoman.contract.source import Source
+from dragoman.declaration import DeclaredAlias, Declaration
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
-from dragoman.settings import AliasSettings, Development, IdentityService, MountSettings, Settings
+from dragoman.settings import Development, IdentityService, MountSettings, Settings
+from dragoman.settings.embedded import with_embedded
 from dragoman.settings.running import read_running
 from fakes import AGENT, FOREIGN, OWN, TOKEN, build_house, effective, fixed_sources
 from treaty import TreatyError
@@ -41,7 +42,7 @@ def mount(prefix: str = "/", dialect: str = "dragoman", **stated: Any) -> MountS
 def settings(
     *mounts: MountSettings,
     seed: Development | None = SEED,
-    aliases: Sequence[AliasSettings] = (),
+    aliases: Sequence[DeclaredAlias] = (),
     running: Mapping[str, str] | None = None,
     store: Path | None = None,
 ) -> Settings:
@@ -50,7 +51,7 @@ def settings(
         host="127.0.0.1",
         port=0,
         mounts=mounts or (mount(),),
-        aliases=tuple(aliases),
+        catalogue=with_embedded(Declaration(aliases=tuple(aliases)), {}),
         running=read_running(running or {}),
         development=seed,
         store=store,
@@ -112,6 +113,7 @@ def test_the_machine_gives_time_and_ids() -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in traces)
 
 
+@confirms("ADR-0040.R14")
 def test_the_development_key_opens_the_gateway() -> None:
     """A gateway with a development key lets it pass, with its agent, and shows its models."""
     app = build_gateway(Source(), settings())
@@ -120,7 +122,8 @@ def test_the_development_key_opens_the_gateway() -> None:
     models = [model["id"] for model in get(app, "/v1/models").json()["data"]]
 
     assert [501, 401] == [answer.status for answer in answers]
-    assert [alias.id for alias in DEVELOPMENT_ALIASES] == models
+    listed = ["gpt-4o", "gpt-4", "gpt-4.1-mini", "general", "secure", "fased", "text-embedding-3-small"]
+    assert listed == models
 
 
 def test_without_a_key_nobody_passes() -> None:
@@ -263,7 +266,7 @@ def test_the_dialects_say_what_may_be_switched() -> None:
 @confirms("ADR-0026.R1", "ADR-0026.R2")
 def test_a_caller_sees_the_aliases_of_his_organization() -> None:
     """The list holds what is visible to the caller's organisation; another's alias is answered as none at all."""
-    everybody = AliasSettings(id="all", display_name="All", description="", category="llm", visible_to=None)
+    everybody = DeclaredAlias(id="all", display_name="All")
     ours = attrs.evolve(everybody, id="ours", visible_to=frozenset({OWN}))
     theirs = attrs.evolve(everybody, id="theirs", visible_to=frozenset({FOREIGN}))
     app = build_gateway(Source(), settings(aliases=[everybody, ours, theirs]))

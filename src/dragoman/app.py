@@ -5,11 +5,13 @@ Laws of this file:
 """
 
 import asyncio
+import hashlib
+import random
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -22,12 +24,15 @@ import attrs
 import uuid_utils
 from uuid_utils.compat import uuid7
 
+from dragoman.adapters.daily import MemoryDays
 from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, CurrentDirectory, Directory, Seed, build_directory
 from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
+from dragoman.adapters.ledger import LedgerQueue, NoLedger, keep_ledger, ledger_path
 from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.adapters.log import build_log
 from dragoman.adapters.secret import build_secret_identity
 from dragoman.adapters.store import follow_store, open_store, read_store
+from dragoman.adapters.upstream.registry import ProviderError, Providers
 from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
 from dragoman.contract.traits import read_traits
@@ -36,7 +41,7 @@ from dragoman.exchange import Exchange
 from dragoman.gate.limits import Limits
 from dragoman.gate.room import Room
 from dragoman.gate.usage import TokenLimits
-from dragoman.guardrails import Screens
+from dragoman.guardrails import Screens, Webhook, check
 from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal, Rate
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
@@ -49,9 +54,10 @@ from dragoman.ports import (
     Identity,
     Ledger,
     Meter,
+    StoreError,
     Upstreams,
 )
-from dragoman.routing import Router
+from dragoman.routing import Change, Router
 from dragoman.settings import (
     Certificates,
     Dialect,
@@ -59,6 +65,8 @@ from dragoman.settings import (
     MountSettings,
     Settings,
     identity_variable,
+    process_environment,
+    read_secret,
 )
 from dragoman.web.context import Sources
 from dragoman.web.gateway import Gateway, Lifespan
@@ -111,6 +119,7 @@ class Forwarding:
     days: DailyCounter
     ledger: Ledger
     meter: Meter
+    webhook: Webhook
 
 
 def system_sources() -> Sources:
@@ -227,7 +236,7 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
     providers = Providers(secret=partial(read_secret, environment=process_environment()), now=sources.now)
     router = build_router(sources, log)
     store.watch(partial(_provide, providers, router))
-    forwarding = Forwarding(upstreams=providers, router=router, days=days, ledger=ledger, meter=PlainMeter())
+    forwarding = Forwarding(upstreams=providers, router=router, days=days, ledger=ledger, meter=_NoMeter(), webhook=_NoWebhook())
     lifespan: list[Lifespan] = [partial(closing, providers)]
     if path is not None and isinstance(ledger, LedgerQueue):
         kept = partial(keep_ledger, ledger_path(path), ledger, now=sources.now, seed=days.seed, log=log)
@@ -236,7 +245,6 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         lifespan.append(service.connected)
     guard = Guard(
         rates=running.limits,
-        token_rates=running.token_limits,
         capacity=running.max_in_flight,
         trusted_hops=running.trusted_hops,
     )
@@ -253,11 +261,19 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
     )
 
 
+class _NoMeter:
+    def arrived(self): pass
+    def answered(self, *a): pass
+    def first_token(self, *a): pass
+    def spent(self, *a): pass
+    def exposition(self): return b""
+class _NoWebhook:
+    async def ask(self, *a): return None
 def build_router(sources: Sources, log: EventLog) -> Router:
     """Return what chooses targets; a breaker that changes is told to *log*, without who is behind it (ADR-0043)."""
 
     def tell(change: Change) -> None:
-        log.state({"part": "target", "target": mark_of(change.provider, change.model), "state": change.state.value})
+        log.state({"part": "target", "target": mark_of(change.provider, change.model), "state": change.after.value})
 
     return Router(monotonic=sources.monotonic, random=random.random, sleep=asyncio.sleep, on_change=tell)
 
@@ -403,7 +419,14 @@ def prove_servable(document: Document) -> None:
     """
     sources = system_sources()
     store, log = build_directory(NO_SEED, now=sources.now), build_log(sys.stderr.buffer, sources.now)
-    create_app({"/": document}, identity=store, catalogue=store, log=log, sources=sources)
+    nobody = Forwarding(
+        upstreams=Providers(secret=str, now=sources.now),
+        router=build_router(sources, log),
+        days=MemoryDays(),
+        ledger=NoLedger(),
+        meter=_NoMeter(), webhook=_NoWebhook(),
+    )
+    create_app({"/": document}, identity=store, catalogue=store, log=log, sources=sources, forwarding=nobody)
 
 
 def read_pages() -> Mapping[str, Rendered]:
@@ -475,6 +498,7 @@ def build_exchange(
         router=forwarding.router,
         tokens=tokens,
         screens=Screens(),
+        webhook=forwarding.webhook,
         ledger=forwarding.ledger,
         meter=forwarding.meter,
         now=now,

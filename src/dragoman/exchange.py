@@ -17,8 +17,20 @@ from dragoman.contract.operation import Form, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.admitted import Admitted
 from dragoman.gate.usage import Reservation, TokenLimits, estimate, input_estimate
-from dragoman.guardrails import Blocked, Screen, Screens, StreamScreen
-from dragoman.model import CATCH_ALL, NOBODY, Alias, Target, Usage
+from dragoman.guardrails import (
+    Blocked,
+    Screen,
+    Screened,
+    Screens,
+    StreamScreen,
+    Verdict,
+    Webhook,
+    ask_about_chunks,
+    ask_webhooks,
+    screen_input,
+    screen_output,
+)
+from dragoman.model import CATCH_ALL, NOBODY, Alias, Guardrail, Target, Usage
 from dragoman.ports import Catalogue, Chunks, Fault, Ledger, LedgerEntry, Meter, Upstream, UpstreamError, Upstreams
 from dragoman.routing import Failure, Routed, Router, RoutingError
 from dragoman.translate.chat import ChatStream
@@ -111,11 +123,12 @@ class Account:
         stated: Document | None = document.get("usage")
         return usage_document(self.estimated()) if stated is None else stated
 
-    def note(self, guardrails: Sequence[str]) -> None:
-        """Note the keys of *guardrails* that have found something."""
-        if guardrails:
+    def note(self, verdicts: Sequence[Verdict]) -> None:
+        """Note which guardrails have found what: keys and categories, as metadata."""
+        if verdicts:
+            told = [f"{one.guardrail_key}:{'+'.join(found.category for found in one.findings)}" for one in verdicts]
             noted = self.admitted.event.guardrails
-            self.admitted.event.guardrails = ",".join([*([noted] if noted else ()), *guardrails])
+            self.admitted.event.guardrails = ",".join([*([noted] if noted else ()), *told])
 
     def begin(self) -> None:
         """Note that the answer begins."""
@@ -166,6 +179,37 @@ class Account:
         )
 
 
+@attrs.frozen(kw_only=True)
+class _Window:
+    """What the chunks of one answer go through: a *stream* of the screen, and the *webhook* that it may ask."""
+
+    screen: Screen
+    stream: StreamScreen
+    webhook: Webhook
+
+    def passing(self, chunks: Sequence[Document]) -> list[Document]:
+        """Return what may go out now that *chunks* have come.
+
+        Raises:
+            Blocked: nothing may go out any more.
+        """
+        return [passed for chunk in chunks for passed in self.stream.feed(chunk)]
+
+    async def rest(self, account: Account) -> list[Document]:
+        """Return what was held back, at the end of the answer.
+
+        Raises:
+            Blocked: see `passing`.
+        """
+        held = list(self.stream.end())
+        account.note(self.stream.verdicts)
+        if not self.screen.webhooks:
+            return held
+        screened = await ask_about_chunks(self.screen, held, self.webhook)
+        account.note(screened.verdicts)
+        return list(screened.document)
+
+
 @attrs.define(kw_only=True)
 class ChatEvents:
     """A streamed answer: whole events in bytes. Whoever has it closes it, wherever it is; closing again does nothing.
@@ -176,7 +220,7 @@ class ChatEvents:
     _account: Account
     _routed: Routed[Chunks]
     _grammar: ChatStream
-    _window: StreamScreen | None
+    _window: _Window | None
     _form: Form
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -184,15 +228,15 @@ class ChatEvents:
         account, feed, window = self._account, self._grammar.feed, self._window
         try:
             async for arrived in self._routed.value:
-                said = [chunk for document in arrived if (chunk := feed(document)) is not None]
+                said: Sequence[Document] = [chunk for document in arrived if (chunk := feed(document)) is not None]
                 if said:
                     account.begin()
                 if window is not None:
-                    said = [passed for chunk in said for passed in window.feed(chunk)]
+                    said = window.passing(said)
                 if said:
                     yield self._frames(said)
-            rest = [] if window is None else window.end()
             usage = self._grammar.end(estimate=self._estimate())
+            rest = [] if window is None else await window.rest(account)
             if usage is not None:
                 rest.append({**usage, "usage": account.told_usage(usage)})
             ending = self._frames(rest) + DONE
@@ -242,6 +286,7 @@ class Exchange:
     router: Router
     tokens: TokenLimits
     screens: Screens
+    webhook: Webhook
     ledger: Ledger
     meter: Meter
     now: Callable[[], datetime]
@@ -251,11 +296,11 @@ class Exchange:
         alias = _alias_of(admitted, "llm", Kind.MODEL_NOT_LLM)
         account = await self._open(admitted, alias, estimate)
         try:
-            screen = await self._screen(account)
-            document = await self._screened(account, screen)
+            guardrails = await self._guardrails(account)
+            document = await self._screened(account, guardrails)
             if admitted.request is not None and admitted.request.stream:
-                return await self._streamed(account, screen, document)
-            return await self._whole(account, screen, document)
+                return await self._streamed(account, guardrails, document)
+            return await self._whole(account, guardrails, document)
         except BaseException as error:
             account.close(_outcome(error))
             raise
@@ -265,8 +310,7 @@ class Exchange:
         alias = _alias_of(admitted, "embedding", Kind.MODEL_NOT_EMBEDDING)
         account = await self._open(admitted, alias, input_estimate)
         try:
-            screen = await self._screen(account)
-            document = await self._screened(account, screen)
+            document = await self._screened(account, await self._guardrails(account))
             return await self._embedded(account, document)
         except BaseException as error:
             account.close(_outcome(error))
@@ -294,26 +338,33 @@ class Exchange:
             input_tokens=input_estimate(document, size),
         )
 
-    async def _screen(self, account: Account) -> Screen | None:
-        """Return what watches this exchange, if anything does."""
-        admitted = account.admitted
-        organization = NOBODY if admitted.principal is None else admitted.principal.organization
-        guardrails = await self.catalogue.guardrails(organization, account.alias)
-        return self.screens.of(guardrails) if guardrails else None
+    async def _guardrails(self, account: Account) -> Sequence[Guardrail]:
+        """Return what watches this exchange."""
+        principal = account.admitted.principal
+        organization = NOBODY if principal is None else principal.organization
+        return await self.catalogue.guardrails(organization, account.alias)
 
-    async def _screened(self, account: Account, screen: Screen | None) -> Document:
+    async def _screened(self, account: Account, guardrails: Sequence[Guardrail]) -> Document:
         """Return the request as it may go on, or refuse it."""
         document = account.admitted.document or {}
-        if screen is None:
-            return document
+        screen = self.screens.of(guardrails, stage="input")
+        return document if screen is None else await self._looked_at(account, screen, screen_input, document)
+
+    async def _looked_at(
+        self, account: Account, screen: Screen, look: Callable[[Screen, Document], Screened], document: Document
+    ) -> Document:
+        """Return *document* as *screen* lets it pass, or refuse the request."""
         try:
-            screened = await screen.input(document)
+            screened = look(screen, document)
+            if screen.webhooks:
+                screened = await ask_webhooks(screen, screened, self.webhook)
         except Blocked as blocked:
             raise _blocked(account, blocked) from None
-        account.note(screened.flagged)
-        return screened.document
+        account.note(screened.verdicts)
+        passed: Document = screened.document
+        return passed
 
-    async def _whole(self, account: Account, screen: Screen | None, document: Document) -> Document:
+    async def _whole(self, account: Account, guardrails: Sequence[Guardrail], document: Document) -> Document:
         """Return the completion of one of the targets."""
 
         async def attempt(upstream: Upstream, model: str, target: Target) -> Document:
@@ -325,17 +376,13 @@ class Exchange:
         with (routed := await self._route(account, attempt)).hold:
             account.begin()
             told = routed.value
+            screen = self.screens.of(guardrails, stage="output")
             if screen is not None:
-                try:
-                    screened = await screen.output(told)
-                except Blocked as blocked:
-                    raise _blocked(account, blocked) from None
-                account.note(screened.flagged)
-                told = screened.document
+                told = await self._looked_at(account, screen, screen_output, told)
             account.close("ok")
             return told
 
-    async def _streamed(self, account: Account, screen: Screen | None, document: Document) -> ChatEvents:
+    async def _streamed(self, account: Account, guardrails: Sequence[Guardrail], document: Document) -> ChatEvents:
         """Return the events of one of the targets, whose first one is there."""
 
         async def attempt(upstream: Upstream, model: str, target: Target) -> Chunks:
@@ -349,8 +396,11 @@ class Exchange:
             include_usage=bool(options.get("include_usage")),
         )
         form = _event_form(account.admitted.operation)
+        screen = self.screens.of(guardrails, stage="output")
+        window = None
+        if screen is not None:
+            window = _Window(screen=screen, stream=StreamScreen(screen), webhook=self.webhook)
         routed = await self._route(account, attempt)
-        window = None if screen is None else screen.stream()
         return ChatEvents(account=account, routed=routed, grammar=grammar, window=window, form=form)
 
     async def _embedded(self, account: Account, document: Document) -> Document:
@@ -439,7 +489,8 @@ def _nobody(account: Account, error: RoutingError) -> Refusal:
 
 def _blocked(account: Account, blocked: Blocked) -> Refusal:
     """Return what the caller is told of what a guardrail *blocked*."""
-    account.note((blocked.guardrail_key,))
+    verdict = Verdict(guardrail_key=blocked.guardrail_key, action=blocked.action, findings=blocked.findings)
+    account.note((verdict,))
     findings = [{"category": one.category, "message": one.message} for one in blocked.findings]
     return Refusal(Kind.GUARDRAIL_BLOCK, guardrail_key=blocked.guardrail_key, action=blocked.action, findings=findings)
 

@@ -8,7 +8,7 @@ Laws of this file:
 """
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -85,6 +85,11 @@ class Directory:
     _watched: Mapping[OrganizationId, Sequence[str]]
     providers: Mapping[str, Provider]
 
+    @property
+    def guardrails_in_force(self) -> Iterable[Guardrail]:
+        """Every guardrail there is."""
+        return self._guardrails.values()
+
     async def principal(self, token: str) -> Principal | None:
         """Return whose key *token* is, or None."""
         digest = digest_of(token, self._pepper)
@@ -123,7 +128,8 @@ class Directory:
 
     def organization(self, named: str) -> Organization | None:
         """Return the organisation that the store knows by this id, in either case, or name."""
-        return self._organizations.get(named) or self._organizations.get(named.lower())
+        by_id = self._organizations.get(named.lower())
+        return self._organizations.get(named) or (by_id if by_id is not None and by_id.id == named.lower() else None)
 
     @property
     def has_keys(self) -> bool:

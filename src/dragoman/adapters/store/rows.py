@@ -2,7 +2,7 @@
 
 Laws of this file:
 - A row may have been written by another program: what breaks a rule is refused, and never guessed (ADR-0029.R2).
-- What is told of a broken row is where it is and which rule it breaks, never what stands there.
+- What is told of a broken row is where it is and which rule it breaks, never what stands there, but for names.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
