@@ -185,9 +185,8 @@ class Reading:
 
     def _same(self, chunk: Mapping[str, Any]) -> None:
         """Compare what all chunks have in common."""
-        envelope = {
-            name: chunk.get(name) for name in ("id", "object", "created", "model") if name in self.asked.members
-        }
+        names = [name for name in ("id", "object", "created", "model") if name in self.asked.members]
+        envelope: dict[str, Any] = {name: chunk.get(name) for name in names}
         for name, value in envelope.items():
             first = envelope if self._envelope is None else self._envelope
             if name not in chunk or value != first[name]:
@@ -214,7 +213,7 @@ class Reading:
 
     def _choice(self, stated: Mapping[str, Any], place: int) -> None:
         index, delta, reason = stated.get("index", place), stated["delta"], stated.get("finish_reason")
-        if "index" in self.asked.choice_members and ("index" not in stated or not _is_count(index)):
+        if "index" in self.asked.choice_members and ("index" not in stated or _count(index) is None):
             self._complain(FRAMES, f"a choice with the index {json.dumps(index)}")
             return
         choice = self.choices.setdefault(index, Choice())
@@ -235,8 +234,8 @@ class Reading:
 
     def _fragment(self, choice: Choice, fragment: object) -> None:
         """Take one fragment of a tool call: the first of an index brings id, type and name, others more of the text."""
-        index = fragment.get("index") if isinstance(fragment, dict) else None
-        if not isinstance(fragment, dict) or not _is_count(index) or index > len(choice.calls):
+        index = _count(fragment.get("index")) if isinstance(fragment, dict) else None
+        if not isinstance(fragment, dict) or index is None or index > len(choice.calls):
             self._complain(TOOL_CALLS, f"a fragment that begins or continues no call: {json.dumps(fragment)[:120]}")
             return
         if index == len(choice.calls):
@@ -307,5 +306,5 @@ def _move(data: str, document: object) -> Move | None:
     return Move.CHUNK if choices else Move.USAGE
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -27,8 +27,8 @@ def asked_of(promises: Promises, operation: Operation, body: Mapping[str, Any]) 
     """Return what the stream must be that *operation* gives for *body*."""
     chunk = promises.members(promises.chunk(operation))
     choice = promises.members(chunk.get("choices", {}).get("items"))
-    options = body.get("stream_options")
-    counted = "usage" in chunk and declares_usage(promises, operation) and isinstance(options, dict)
+    options = body.get("stream_options") or {}
+    counted = "usage" in chunk and declares_usage(promises, operation)
     return Asked(
         model=promises.told_model(body["model"]),
         usage=bool(counted and options.get("include_usage")),

@@ -16,7 +16,6 @@ from gateway_conformance.answers import require, require_success
 from gateway_conformance.calls import FAULTS, Fault, example_of, faults, request_with, valid_request
 from gateway_conformance.checks.events import told
 from gateway_conformance.checks.headers import every_sort_of_request
-from gateway_conformance.checks.streams import calling_tool
 from gateway_conformance.exchange import Request
 from gateway_conformance.probes import DOCUMENT
 from gateway_conformance.promises import Operation, rendered
@@ -71,38 +70,39 @@ def nobody_learns_who_answers(target: Target) -> None:
         lacking = "what is secret"
         raise NotJudged(lacking)
     streaming(target)
-    for request in _whatever_may_tell(target):
-        seen = told(target, [request])
-        [answer] = seen.answers
-        shown = [*(f"{name}: {value}" for name, value in answer.headers), answer.body.decode("utf-8", "replace")]
-        for text in (*shown, *seen.lines):
-            secret = next((one for one in target.stated.secrets if one.lower() in text.lower()), None)
-            if secret is not None:
-                actual = f"{secret} in {answer.status} {text[:400]}"
-                raise RuleBroken(rule="ADR-0045.R12", expected="no secret", actual=actual, curl=target.curl(request))
+    for requests in _whatever_may_tell(target):
+        seen = told(target, requests)
+        for request, answer in zip(requests, seen.answers, strict=True):
+            shown = [f"{name}: {value}" for name, value in answer.headers] + [answer.body.decode("utf-8", "replace")]
+            _require_no_secret(target, request, [*shown, *seen.lines])
 
 
-def _whatever_may_tell(target: Target) -> Iterator[Request]:
+def _require_no_secret(target: Target, request: Request, texts: list[str]) -> None:
+    for text in texts:
+        secret = next((one for one in target.stated.secrets if one.lower() in text.lower()), None)
+        if secret is not None:
+            actual = f"{secret} in {text[:400]}"
+            raise RuleBroken(rule="ADR-0045.R12", expected="no secret", actual=actual, curl=target.curl(request))
+
+
+def _whatever_may_tell(target: Target) -> Iterator[list[Request]]:
     """Yield requests of every sort, and those that bring about whatever the operator has set up, whole and streamed."""
-    yield Request(method="GET", path=DOCUMENT)
-    yield from every_sort_of_request(target)
+    yield [Request(method="GET", path=DOCUMENT), *every_sort_of_request(target)]
     for operation in target.promises.operations:
         if operation.phase != 2:
             continue
-        yield from (valid_request(target, operation, example) for example in operation.examples.values())
-        yield from (request_with(target, operation, fault) for fault in faults(target, operation))
+        yield [valid_request(target, operation, example) for example in operation.examples.values()]
+        yield [request_with(target, operation, fault) for fault in faults(target, operation)]
         streams = (False, True) if target.promises.chunk(operation) is not None else (False,)
         for what in () if target.stated.staged is None else sorted(target.stated.staged.of(operation)):
             for stream in streams:
                 body = {**example_of(operation), "model": target.staged(what, operation), "stream": stream}
-                for _ in range(TRIES):
-                    yield valid_request(target, operation, body)
-        if streams == (False, True) and target.is_staged("tool_call", operation):
-            yield valid_request(target, operation, calling_tool(target, operation))
+                tries = SEVERAL if what == "circuit_open" else 1
+                yield [valid_request(target, operation, body)] * tries
 
 
-TRIES: Final = 6
-"""How often what is behind a model is asked: until it is left alone, which is one more way to fail."""
+SEVERAL: Final = 6
+"""How often what is behind a model is asked until it is left alone."""
 
 
 @confirms("ADR-0045.R14")
