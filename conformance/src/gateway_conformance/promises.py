@@ -59,8 +59,8 @@ class Operation:
     """One operation. *scopes* is None where no credential is asked, *schema* None where there is no body.
 
     *agent_headers* are declared by the operation and name the agent; *organization* is the path parameter that must be
-    the caller's organisation, if any; *body_limit* is in bytes; *examples* are valid bodies by name. *event* is the
-    schema of an event, where the success may be a stream.
+    the caller's organisation, if any; *body_limit* is in bytes; *examples* are valid bodies by name. *whole* is the
+    schema of a success in JSON, *event* that of an event, where the success may be a stream.
     """
 
     id: str
@@ -76,6 +76,7 @@ class Operation:
     schema: Document | None
     examples: Mapping[str, Any]
     answers: Mapping[int, Answer]
+    whole: Document | None = None
     event: Document | None = None
 
     @property
@@ -237,15 +238,16 @@ def _operation(document: Document, route: Route) -> Operation:
             int(status): _answer(document, resolve(document, response), status=int(status))
             for status, response in stated["responses"].items()
         },
-        event=_event(document, stated["responses"]),
+        whole=_success(document, stated["responses"], JSON, "schema"),
+        event=_success(document, stated["responses"], STREAM, "itemSchema"),
     )
 
 
-def _event(document: Document, responses: Document) -> Document | None:
-    """Return the schema of an event, where an operation with these *responses* may succeed with a stream."""
+def _success(document: Document, responses: Document, media_type: str, keyword: str) -> Document | None:
+    """Return what stands under *keyword* of the success in this *media_type*, if any of *responses* has it."""
     succeeding = (resolve(document, response) for status, response in responses.items() if status.startswith("2"))
-    streams = (response.get("content", {}).get(STREAM, {}) for response in succeeding)
-    return next((stream["itemSchema"] for stream in streams if "itemSchema" in stream), None)
+    media = (response.get("content", {}).get(media_type, {}) for response in succeeding)
+    return next((one[keyword] for one in media if keyword in one), None)
 
 
 def _scopes(stated: Document) -> frozenset[str] | None:

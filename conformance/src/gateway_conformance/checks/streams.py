@@ -6,7 +6,7 @@ Laws of this file:
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -31,6 +31,7 @@ from gateway_conformance.promises import JSON, STREAM, Operation
 from gateway_conformance.rules import NotApplicable, RuleBroken, confirms
 from gateway_conformance.streams import Streamed, ask, bodies, declares_usage, streaming, told_wrongly
 from gateway_conformance.target import Target
+from treaty import Document
 
 UNHELD: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """The headers by which a stream is neither kept nor held back."""
@@ -123,12 +124,14 @@ def a_cut_answer_never_looks_finished(target: Target) -> None:
 def whole_and_streamed_tell_the_same(target: Target) -> None:
     """Texts, tool calls, finish reasons and usage are the same, whichever way the answer is asked for."""
     for operation in streaming(target):
+        members = _told_both_ways(target, operation)
         for body in _told_twice(target, operation):
             request = valid_request(target, operation, {**body, "stream": False})
             whole = target.send(request)
             counted = {"stream_options": {"include_usage": True}} if declares_usage(target.promises, operation) else {}
             streamed = ask(target, operation, {**body, **counted, "stream": True})
-            expected, actual = _told_whole(whole, usage=bool(counted)), _told_streamed(streamed, usage=bool(counted))
+            expected = _told_whole(whole, members, usage=bool(counted))
+            actual = _told_streamed(streamed, members, usage=bool(counted))
             if expected != actual:
                 raise RuleBroken(
                     rule="ADR-0045.R11", expected=expected, actual=actual, curl=target.curl(streamed.request)
@@ -158,10 +161,14 @@ def calling_tool(target: Target, operation: Operation) -> dict[str, Any]:
 
 
 def _tells_calls(target: Target, operation: Operation) -> bool:
+    return "tool_calls" in _delta(target, operation)
+
+
+def _delta(target: Target, operation: Operation) -> Mapping[str, Document]:
+    """Return the members that the delta of a chunk may have."""
     promises = target.promises
     choices = promises.members(promises.chunk(operation)).get("choices", {})
-    delta = promises.members(choices.get("items")).get("delta")
-    return "tool_calls" in promises.members(delta)
+    return promises.members(promises.members(choices.get("items")).get("delta"))
 
 
 def _require_law(target: Target, rule: str) -> None:
@@ -199,24 +206,33 @@ def _told_twice(target: Target, operation: Operation) -> Iterator[dict[str, Any]
         yield calling_tool(target, operation)
 
 
-def _told_whole(answer: Response, *, usage: bool) -> dict[str, object]:
+def _told_both_ways(target: Target, operation: Operation) -> frozenset[str]:
+    """Return the members of a message that a whole answer and a chunk both declare."""
+    promises = target.promises
+    choice = promises.members(promises.members(operation.whole).get("choices", {}).get("items"))
+    message, delta = promises.members(choice.get("message")), _delta(target, operation)
+    return frozenset(message.keys() & delta.keys())
+
+
+def _told_whole(answer: Response, members: frozenset[str], *, usage: bool) -> dict[str, object]:
     """Return what a whole *answer* tells, choice by choice, and its usage."""
     told = answer.json() or {}
     choices = {
-        choice["index"]: _without_ids({**choice["message"], "finish_reason": choice["finish_reason"]})
+        choice["index"]: _without_ids({**choice["message"], "finish_reason": choice["finish_reason"]}, members)
         for choice in told.get("choices", ())
     }
     return {"choices": choices, "usage": told.get("usage") if usage else None}
 
 
-def _told_streamed(streamed: Streamed, *, usage: bool) -> dict[str, object]:
+def _told_streamed(streamed: Streamed, members: frozenset[str], *, usage: bool) -> dict[str, object]:
     reading = streamed.reading
-    choices = {index: _without_ids(choice.message()) for index, choice in reading.choices.items()}
+    choices = {index: _without_ids(choice.message(), members) for index, choice in reading.choices.items()}
     return {"choices": dict(sorted(choices.items())), "usage": reading.usage if usage else None}
 
 
-def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
+def _without_ids(message: dict[str, Any], members: frozenset[str]) -> dict[str, Any]:
     """Return what a *message* says: an empty text is none, and the ids of calls may be the answer's own."""
     calls = [{**call, "id": bool(call.get("id"))} for call in message.get("tool_calls") or ()]
-    told = {name: message.get(name) or "" for name in ("content", "refusal")}
-    return {"role": message["role"], **told, "tool_calls": calls, "finish_reason": message["finish_reason"]}
+    said = {"role": message["role"], **{name: message.get(name) or "" for name in ("content", "refusal")}}
+    told = {name: value for name, value in {**said, "tool_calls": calls}.items() if name in members}
+    return {**told, "finish_reason": message["finish_reason"]}
