@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import attrs
 
-from dragoman.app import Guard
+from dragoman.app import NO_LIMITS, Guard
 from dragoman.model import Alias, Guardrail, OrganizationId, Prices, Target
 from dragoman.ports import Fault, UpstreamError
 from dragoman.routing import Router
 from fakes import (
-    NO_LIMITS,
     OWN,
     FakeCatalogue,
     FakeIdentity,

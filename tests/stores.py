@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, Directory, build_directory
 from dragoman.adapters.store import open_store, read_store
-from dragoman.declaration import DeclaredAlias, DeclaredOrganization, Declaration
+from dragoman.declaration import Declaration, DeclaredAlias, DeclaredOrganization
 from dragoman.model import (
     Guardrail,
     IssuedKey,

@@ -20,7 +20,7 @@ from dragoman.app import (
     system_sources,
 )
 from dragoman.contract.source import Source
-from dragoman.declaration import DeclaredAlias, Declaration
+from dragoman.declaration import Declaration, DeclaredAlias
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
 from dragoman.settings import Development, IdentityService, MountSettings, Settings
@@ -75,9 +75,9 @@ def test_the_packaged_handlers_and_operations_are_the_same() -> None:
     assert set(HANDLERS) == set(Source().operations)
 
 
-def test_nothing_can_forward_yet() -> None:
-    """No handler has both a request and an answer, so no operation has a Phase 2 that can be served."""
-    assert frozenset() == forwarding_operations()
+def test_what_has_a_request_and_an_answer_can_forward() -> None:
+    """Chat and embeddings have a Phase 2 that can be served."""
+    assert frozenset({"chat", "embeddings"}) == forwarding_operations()
 
 
 @confirms("ADR-0001.R1")

@@ -252,7 +252,8 @@ def test_an_answer_that_breaks_the_contract_goes_to_nobody_and_the_next_target_i
     both = attrs.evolve(GENERAL, targets=(TARGET, SECOND_TARGET))
     broken = completion()
     broken["choices"][0]["message"]["audio"] = {"id": 7}
-    for wrong in ({"choices": []}, broken):
+    answers: list[dict[str, Any]] = [{"choices": []}, broken]
+    for wrong in answers:
         forwarder = build_forwarder(wrong, second=[completion("second")], aliases={OWN: (both,)})
 
         answer = post(forwarder.house.app, ASKED)

@@ -11,7 +11,7 @@ from gateway_conformance.rules import confirms
 from dragoman.model import Guardrail
 from fakes import OWN, FakeWebhook, effective, example
 from forwarding import ASKED, EMBEDDING, GENERAL, Forwarder, build_forwarder, completion, events_of, streamed
-from wire import post
+from wire import CHAT, post
 
 MAIL = "ada@example.org"
 STREAM: Mapping[str, Any] = {**ASKED, "stream": True}
@@ -22,7 +22,7 @@ def request(text: str, **more: object) -> dict[str, Any]:
     return {**ASKED, "messages": [{"role": "user", "content": text}], **more}
 
 
-def watched(  # noqa: PLR0913 - what a guardrail is
+def watched(
     *answers: Any,  # noqa: ANN401 - of an upstream
     action: str = "block",
     stages: tuple[str, ...] = ("input", "output"),
@@ -130,12 +130,12 @@ def test_a_stream_that_is_blocked_ends_with_the_refusal() -> None:
     assert ["guardrail_block"] == [entry.outcome for entry in forwarder.ledger.entries]
 
 
-@pytest.mark.parametrize(("dialect", "path"), [("client", "/api/client/v1/chat/completions"), ("tenant", None)])
-def test_each_dialect_words_what_is_blocked(dialect: str, path: str | None) -> None:
+@pytest.mark.parametrize(("dialect", "path"), [("client", "/api/client/v1/chat/completions"), ("tenant", CHAT)])
+def test_each_dialect_words_what_is_blocked(dialect: str, path: str) -> None:
     """`client` answers 400 with the findings, `tenant` 403 without."""
     forwarder = watched(completion(), dialect=dialect)
 
-    answer = post(forwarder.house.app, request(f"Mail {MAIL}."), **({} if path is None else {"path": path}))
+    answer = post(forwarder.house.app, request(f"Mail {MAIL}."), path=path)
 
     expected = example(effective(dialect, phases={"chat": 2}), "guardrail_block")
     assert (400 if dialect == "client" else 403, expected) == (answer.status, answer.json())

@@ -143,4 +143,4 @@ def test_the_settings_file_is_accepted(tmp_path: Path) -> None:
     api, fased = settings.mounts
     assert ("/api", frozenset({"responses"})) == (api.prefix, api.off)
     assert ("/fased", "token", "secret", frozenset()) == (fased.prefix, fased.identity, fased.secret, fased.off)
-    assert ["general"] == [alias.id for alias in settings.aliases]
+    assert ["general"] == [alias.id for alias in settings.catalogue.aliases]

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.declaration import DeclaredAlias, Declaration
+from dragoman.declaration import Declaration, DeclaredAlias
 from dragoman.settings import Dialect, Known, MountSettings, Settings, SettingsError, read_settings
 from dragoman.settings.kinds import shown
 from dragoman.settings.running import read_running
@@ -220,7 +220,6 @@ LIST: Final = "a list"
         ("mounts.shy.gate.http.chat.enabled = 'on'", "mounts.shy.gate.http.chat.enabled", "on", "true or false"),
         ("alias = 1", "alias", 1, "a list; write [[alias]]"),
         ("alias = [1]", "alias[0]", 1, TABLE),
-        ("alias = [{}]", "alias[0].id", None, TEXT),
         ("alias = [{id = 1}]", "alias[0].id", 1, TEXT),
         ("alias = [{id = 'a', display_name = 1}]", "alias[0].display_name", 1, TEXT),
         ("alias = [{id = 'a', description = 1}]", "alias[0].description", 1, TEXT),
@@ -234,6 +233,12 @@ def test_a_value_of_another_kind_is_refused_by_its_path(
 ) -> None:
     """A value that cannot stand where it stands is named by its path, and with what can."""
     assert f"{path}: {shown(value)} is not accepted; it must be {wanted}" == refused(write(text))
+
+
+@confirms("ADR-0025.R1")
+def test_what_is_missing_is_refused_by_its_path(write: Write) -> None:
+    """A member that must be there is named by its path, and with what it must be."""
+    assert "alias[0].id: it is missing; it must be a text" == refused(write("alias = [{}]"))
 
 
 @confirms("ADR-0025.R1")

@@ -143,7 +143,8 @@ def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return " ".join(map(_cell, value)) or "-"
+        between = "; " if any(isinstance(one, Mapping) for one in value) else " "
+        return between.join(map(_cell, value)) or "-"
     return "-" if value in (None, "") else str(value)
 
 

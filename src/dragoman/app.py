@@ -24,15 +24,18 @@ import attrs
 import uuid_utils
 from uuid_utils.compat import uuid7
 
+from dragoman.adapters.access_log import NoAccessLog
 from dragoman.adapters.daily import MemoryDays
 from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, CurrentDirectory, Directory, Seed, build_directory
 from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
 from dragoman.adapters.ledger import LedgerQueue, NoLedger, keep_ledger, ledger_path
 from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.adapters.log import build_log
+from dragoman.adapters.metrics import MemoryMeter
 from dragoman.adapters.secret import build_secret_identity
 from dragoman.adapters.store import follow_store, open_store, read_store
 from dragoman.adapters.upstream.registry import ProviderError, Providers
+from dragoman.adapters.webhook import HttpWebhooks
 from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
 from dragoman.contract.traits import read_traits
@@ -47,6 +50,7 @@ from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
 from dragoman.pipeline import Pipeline, Route, bind, possible_refusals
 from dragoman.ports import (
+    AccessLog,
     Administration,
     Catalogue,
     DailyCounter,
@@ -108,6 +112,7 @@ class Guard:
 
 
 NO_LIMITS: Final = Guard()
+NO_ACCESS_LOG: Final = NoAccessLog()
 
 
 @attrs.frozen(kw_only=True)
@@ -236,8 +241,11 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
     providers = Providers(secret=partial(read_secret, environment=process_environment()), now=sources.now)
     router = build_router(sources, log)
     store.watch(partial(_provide, providers, router))
-    forwarding = Forwarding(upstreams=providers, router=router, days=days, ledger=ledger, meter=_NoMeter(), webhook=_NoWebhook())
-    lifespan: list[Lifespan] = [partial(closing, providers)]
+    webhooks = HttpWebhooks()
+    forwarding = Forwarding(
+        upstreams=providers, router=router, days=days, ledger=ledger, meter=MemoryMeter(), webhook=webhooks
+    )
+    lifespan: list[Lifespan] = [partial(closing, providers), partial(closing, webhooks)]
     if path is not None and isinstance(ledger, LedgerQueue):
         kept = partial(keep_ledger, ledger_path(path), ledger, now=sources.now, seed=days.seed, log=log)
         lifespan += [kept, partial(follow_store, path, store, build=build, log=log)]
@@ -261,14 +269,6 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
     )
 
 
-class _NoMeter:
-    def arrived(self): pass
-    def answered(self, *a): pass
-    def first_token(self, *a): pass
-    def spent(self, *a): pass
-    def exposition(self): return b""
-class _NoWebhook:
-    async def ask(self, *a): return None
 def build_router(sources: Sources, log: EventLog) -> Router:
     """Return what chooses targets; a breaker that changes is told to *log*, without who is behind it (ADR-0043)."""
 
@@ -301,12 +301,12 @@ def _provide(providers: Providers, router: Router, directory: Directory) -> None
 
 
 @asynccontextmanager
-async def closing(providers: Providers) -> AsyncIterator[None]:
-    """Close every connection to a provider at the end of the block."""
+async def closing(connected: Providers | HttpWebhooks) -> AsyncIterator[None]:
+    """Close every connection at the end of the block."""
     try:
         yield
     finally:
-        await providers.aclose()
+        await connected.aclose()
 
 
 def _seed(settings: Settings, now: datetime) -> Seed:
@@ -424,7 +424,8 @@ def prove_servable(document: Document) -> None:
         router=build_router(sources, log),
         days=MemoryDays(),
         ledger=NoLedger(),
-        meter=_NoMeter(), webhook=_NoWebhook(),
+        meter=MemoryMeter(),
+        webhook=HttpWebhooks(),
     )
     create_app({"/": document}, identity=store, catalogue=store, log=log, sources=sources, forwarding=nobody)
 
@@ -447,6 +448,7 @@ def create_app(  # noqa: PLR0913 - one argument a port
     log: EventLog,
     sources: Sources,
     forwarding: Forwarding,
+    access_log: AccessLog = NO_ACCESS_LOG,
     guard: Guard = NO_LIMITS,
     handlers: Mapping[str, Handler] = HANDLERS,
     lifespan: Sequence[Lifespan] = (),
@@ -484,7 +486,15 @@ def create_app(  # noqa: PLR0913 - one argument a port
         )
         pipeline = Pipeline(identity=identities.get(prefix, identity), limits=limits, room=room, services=services)
         mounts[prefix] = Mount(contract, bind_routes(contract, handlers), pipeline, log)
-    gateway = Gateway(mounts, sources, log, trusted_hops=guard.trusted_hops, lifespan=lifespan)
+    gateway = Gateway(
+        mounts,
+        sources,
+        log,
+        meter=forwarding.meter,
+        access_log=access_log,
+        trusted_hops=guard.trusted_hops,
+        lifespan=lifespan,
+    )
     return gateway
 
 

@@ -59,9 +59,9 @@ def apply(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Make the catalogue of the store what a settings file declares, and print what changes.
 
-    Organisations, agents, providers, guardrails and aliases: + is new, ~ is changed, - is
-    revoked. It is one transaction, and every worker obeys it within 2 s. What the file does
-    not name stays; keys are never made or changed.
+    Organisations, agents, providers, guardrails and aliases: + is new, ~ is
+    changed, - is revoked. It is one transaction, and every worker obeys it within
+    2 s. What the file does not name stays; keys are never made or changed.
 
     For example:
         dragoman apply dragoman.toml --dry-run
@@ -110,7 +110,7 @@ def _plan_lines(plan: Plan, *, dry_run: bool) -> Iterator[str]:
     else:
         counts = {"new": NEW, "changed": CHANGED, "revoked": REMOVED}
         told = [f"{_count(plan, sign)} {word}" for word, sign in counts.items() if _count(plan, sign)]
-        yield f"{'it would be' if dry_run else 'done:'} {', '.join(told)}"
+        yield f"{'a dry run, nothing has changed' if dry_run else 'done'}: {', '.join(told)}"
     if plan.staying:
         yield f"not in the file, and staying: {', '.join(map(_named, plan.staying))}"
 
@@ -213,7 +213,7 @@ def explain_command(  # noqa: PLR0913 - one argument an option
     as_json: AsJson = False,
     folder: Folder = PACKAGED,
 ) -> None:
-    """Say what a request of an organisation for a model would meet, without calling anybody.
+    """Say what a request of an organisation for a model would meet; nobody is called.
 
     For example:
         dragoman explain --org acme --model general

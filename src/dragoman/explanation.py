@@ -21,6 +21,15 @@ _ASKS_FOR: Final[Mapping[str, str]] = {"chat": "llm", "responses": "llm"}
 """What an alias must be for an operation, where it must be something."""
 
 
+_LIMITS: Final[Mapping[str, str]] = {
+    "organization": "requests of the organisation:",
+    "organization_tokens": "tokens of the organisation:",
+    "alias": "its requests of the alias:",
+    "alias_tokens": "its tokens of the alias:",
+    "key": "requests of a key without a limit of its own:",
+}
+
+
 class InForce(Protocol):
     """What a gateway has in force."""
 
@@ -183,8 +192,8 @@ def _told(record: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
     if catch_all is not None:
         yield CATCH_ALL, ["answers in its place where a contract passes unknown models on"]
     yield "answer", [_outcome_line(one) for one in record["outcomes"]]
-    limits = {name.replace("_", " "): rate for name, rate in record["limits"].items() if rate is not None}
-    yield "limits", [f"{name} {rate}" for name, rate in limits.items()] or ["none but those of keys"]
+    stated = [f"{_LIMITS[name]} {rate}" for name, rate in record["limits"].items() if rate is not None]
+    yield "limits", stated or ["none but those of its keys"]
     if alias is None and catch_all is None:
         return
     watching = [f"{one['key']}: {one['action']} in {' and '.join(one['stages'])}" for one in record["guardrails"]]
@@ -198,8 +207,9 @@ def _told(record: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
 def _alias_line(alias: Mapping[str, Any] | None) -> str:
     if alias is None:
         return "none that the organisation sees"
-    seeing = "all" if alias["visible_to"] is None else f"{len(alias['visible_to'])} organisations"
-    return f"{alias['id']} ({alias['category']}), visible to {seeing}"
+    seeing = alias["visible_to"]
+    told = "all" if seeing is None else "one organisation" if len(seeing) == 1 else f"{len(seeing)} organisations"
+    return f"{alias['id']} ({alias['category']}), visible to {told}"
 
 
 def _outcome_line(one: Mapping[str, Any]) -> str:

@@ -173,7 +173,7 @@ CATALOGUE = Contents(
 
 
 def test_an_alias_is_watched_by_its_own_guardrails_and_its_organizations() -> None:
-    """Those of the alias come first, then those of the organisation, and none of them twice; others have only theirs."""
+    """Those of the alias come first, then those of the organisation, none of them twice; others have only theirs."""
     directory = build_directory(NO_SEED, now=lambda: NOW, stored=CATALOGUE)
 
     assert [WORDS, LONG] == asyncio.run(directory.guardrails(OWN, WATCHED))

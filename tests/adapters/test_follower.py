@@ -269,7 +269,8 @@ def add_agent_by_hand(path: Path) -> None:
     """Add a sound agent, without raising the revision: a sound row beside a broken one."""
     with by_hand(path) as connection:
         connection.execute(
-            "INSERT INTO agents (created, id, organization, name) SELECT 1, 'beside', id, 'beside' FROM organizations WHERE name = 'acme'"
+            "INSERT INTO agents (created, id, organization, name) "
+            "SELECT 1, 'beside', id, 'beside' FROM organizations WHERE name = 'acme'"
         )
 
 
@@ -418,7 +419,7 @@ def test_a_watcher_hears_of_each_snapshot_before_it_is_in_force(path: Path) -> N
 def test_a_snapshot_that_a_watcher_refuses_is_not_in_force(path: Path) -> None:
     """A watcher that cannot follow keeps the snapshot out; that is told once, and obeyed when it can."""
     furnish(path)
-    ready = []
+    ready: list[bool] = []
 
     def follow(new: Directory) -> None:
         if new.providers and not ready:

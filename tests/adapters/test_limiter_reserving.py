@@ -1,6 +1,7 @@
 """What the limiter holds: reserved before, settled after, exact, and above the limit only by what was not foreseen."""
 
 import asyncio
+from fractions import Fraction
 from typing import Final
 
 import attrs
@@ -143,8 +144,11 @@ RATES: Final = st.builds(
     period=st.sampled_from([SECOND, 60 * SECOND, 86400 * SECOND]),
     burst=st.integers(1, 50) | st.integers(1, 999_999_999),
 )
-SHARES: Final = st.fractions(0, 1.25)
+SHARES: Final = st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(1)]) | st.fractions(0, 1.25)
 """How much of the burst is asked for, or used of what was reserved."""
+
+WAITS: Final = st.just(Fraction(0)) | st.fractions(0, 0.5)
+"""How much of the time passes in which a bucket fills."""
 
 
 @attrs.frozen(kw_only=True)
@@ -154,14 +158,14 @@ class Step:
     *settled* says which of those that are held, if any, and *used* how much of it was used.
     """
 
-    waited: float
-    asked: float
+    waited: Fraction
+    asked: Fraction
     settled: int
-    used: float
+    used: Fraction
 
 
 STEPS: Final = st.lists(
-    st.builds(Step, waited=st.just(0) | st.fractions(0, 0.5), asked=SHARES, settled=st.integers(0, 4), used=SHARES),
+    st.builds(Step, waited=WAITS, asked=SHARES, settled=st.integers(0, 2), used=SHARES),
     min_size=1,
     max_size=25,
 )

@@ -12,7 +12,7 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.adapters.store import read_store
-from dragoman.model import Agent, Alias, Entry, Key, KeyId, Organization, OrganizationId, rate_of
+from dragoman.model import Agent, Alias, Entry, Key, KeyId, Organization, OrganizationId, Principal, rate_of
 from dragoman.ports import Administration, AdministrationError
 from fakes import NOW
 from stores import SCOPES, administer, bytes_of, furnish, is_sound, opened, organization_of, passes, rows, spoil
@@ -118,15 +118,18 @@ def test_what_is_made_is_shown(path: Path) -> None:
     kept = asyncio.run(read_store(path))
     [principal] = [key.principal for key in kept.keys.values()]
     assert principal is not None
-    limits = {
-        "organization_rate": RATE,
-        "key_rate": RATE,
-        "organization_token_rate": TOKENS,
-        "key_token_rate": TOKENS,
-        "daily_requests": 1000,
-        "daily_tokens": 10**15,
-    }
-    assert attrs.evolve(principal, organization=OrganizationId(owner), scopes=SCOPES, **limits) == principal
+    expected_principal = Principal(
+        organization=OrganizationId(owner),
+        key=principal.key,
+        scopes=SCOPES,
+        organization_rate=RATE,
+        key_rate=RATE,
+        organization_token_rate=TOKENS,
+        key_token_rate=TOKENS,
+        daily_requests=1000,
+        daily_tokens=10**15,
+    )
+    assert expected_principal == principal
     assert [NOW + 30 * DAY] == [key.expires for key in kept.keys.values()]
     assert ["main"] == [agent.name for agent in kept.agents]
     expected = Alias(

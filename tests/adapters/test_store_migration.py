@@ -21,7 +21,7 @@ from dragoman.adapters.store.tables import APPLICATION_ID, HEAD
 from dragoman.adapters.tokens import digest_of, make_key_id, make_token
 from dragoman.model import Agent, Alias, Key, Organization, Prices, rate_of
 from fakes import RecordingLog
-from stores import apply, administer, by_hand, directory_of, is_sound, passes, rows
+from stores import administer, apply, by_hand, directory_of, is_sound, passes, rows
 
 MIGRATIONS: Final = Path(dragoman.adapters.store.__file__).with_name("migrations")
 ACME: Final = "018f3a5e-7b1c-7d20-9c41-5b2e8a6f0d11"
@@ -81,7 +81,7 @@ def columns(path: Path) -> dict[str, list[str]]:
 
 @confirms("ADR-0040.R10")
 def test_a_store_of_the_first_revision_keeps_everything(path: Path) -> None:
-    """Its key passes, what it holds is listed as it was, every old column of every row is untouched, and it can apply."""
+    """Its key passes, all it holds is listed, no old column of any row is touched, and a file can be applied."""
     token = make_first(path)
     was = {table: ", ".join(names) for table, names in columns(path).items()}
     before = {table: rows(path, f"SELECT {names} FROM {table}") for table, names in was.items()}  # noqa: S608

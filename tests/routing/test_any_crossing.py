@@ -65,7 +65,7 @@ class AnyCrossing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.crossing = Crossing(chance=lambda: self.chance, policy=Policy(failures=2, retry_savings=30))
+        self.crossing = Crossing(chance=lambda: self.chance, policy=Policy(failures=2, retry_savings=3))
         self.chance = 0.5
         self.requests: list[Request] = []
         self.exchanges: list[Routed[str]] = []

@@ -6,6 +6,8 @@ import math
 import pytest
 from crossing import IN_ORDER, NAMES, Crossing, fault, refused, target
 from gateway_conformance.rules import confirms
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dragoman.model import Provider
 from dragoman.ports import Fault, UpstreamError
@@ -135,6 +137,34 @@ def test_what_began_before_it_opened_does_not_count() -> None:
         routed.hold.close(fault(Fault.CUT))
     assert [State.OPEN, State.HALF_OPEN, State.CLOSED] == crossing.states
     assert {} == crossing.in_flight()
+
+
+def test_an_attempt_from_before_it_opened_is_no_probe() -> None:
+    """Its answer, when the breaker is half-open, does not close it, and leaves the probe where it is."""
+    crossing = Crossing()
+    early = crossing.probe()
+    crossing.break_open()
+    crossing.wait(5.0)
+    probe = crossing.probe()
+
+    crossing.close(early.answer())
+
+    assert ([State.OPEN, State.HALF_OPEN], Failure.OPEN) == (crossing.states, crossing.fail().kind)
+    crossing.close(probe.answer())
+    assert State.CLOSED is crossing.states[-1]
+
+
+def test_a_good_end_from_before_it_opened_does_not_help_the_probe() -> None:
+    """The probe that fails after it opens the breaker for twice as long all the same."""
+    crossing = Crossing()
+    early = crossing.open()
+    crossing.break_open()
+    early.hold.close()
+    crossing.wait(5.0)
+
+    crossing.probe().fail(fault(Fault.TIMEOUT))
+
+    assert (State.OPEN, 10.0) == (crossing.changes[-1].after, crossing.changes[-1].seconds)
 
 
 # --- Half-open --------------------------------------------------------------------------------------------------------
@@ -412,6 +442,30 @@ def test_an_open_target_that_also_rests_is_back_when_both_are_over() -> None:
     assert (Failure.OPEN, 45, 0) == crossing.told()
 
 
+def test_what_was_in_the_way_is_told_though_it_has_just_ended() -> None:
+    """A rest that ends while the error is made is still the reason, not that nobody is there."""
+    crossing = Crossing(meets={"one": [fault(Fault.LIMITED)]})
+    crossing.fail()
+
+    def passing() -> float:
+        crossing.wait(0.7)
+        return crossing.clock.seconds()
+
+    crossing.router.monotonic = passing
+
+    assert (Failure.LIMITED, 1, 0) == crossing.told()
+
+
+@confirms("ADR-0039.R9")
+@given(st.floats(0.0, 10**7), st.integers(1, 60))
+def test_whole_seconds_stay_whole_whatever_the_clock_says(now: float, asked: int) -> None:
+    """Who asks for 7 s is not said to ask for 8, because a float has added a little."""
+    crossing = Crossing(meets={"one": [fault(Fault.LIMITED, retry_after=float(asked))]})
+    crossing.wait(now)
+
+    assert (Failure.LIMITED, asked, 1) == crossing.told()
+
+
 # --- Changes of the configuration -------------------------------------------------------------------------------------
 
 
@@ -432,6 +486,7 @@ def test_a_provider_that_was_mended_is_met_as_if_it_were_new() -> None:
     crossing = Crossing()
     early = [crossing.open() for _ in range(9)]
     crossing.break_open()
+    early += [crossing.open(TWO) for _ in range(9)]
     crossing.open(TWO).hold.close(fault(Fault.LIMITED, retry_after=30.0))
 
     crossing.router.provide([Provider(name=name, kind="openai", base_url="https://mended.invalid") for name in NAMES])

@@ -1,6 +1,8 @@
 """What becomes of a request whose target fails: once more, somebody else, or the end; in time, and within a budget."""
 
 import asyncio
+import gc
+import weakref
 from typing import Final
 
 import attrs
@@ -165,6 +167,23 @@ def test_a_quiet_gateway_may_retry(gaps: list[float]) -> None:
         assert 1 == retried or gap < 10
 
 
+@confirms("ADR-0039.R2")
+@pytest.mark.parametrize(("requests", "seconds"), [(0, 10.0**6), (5000, 0.0), (5000, 10.0**6)])
+def test_no_more_than_ten_retries_are_saved(requests: int, seconds: float) -> None:
+    """Neither a quiet week nor many good requests pay for more: then it is a tenth."""
+    crossing = Crossing(policy=Policy(failures=10**6), chance=lambda: 0.0)
+    crossing.meets["one"] = [refused()] * 2
+    crossing.told()
+    for _ in range(requests):
+        crossing.ask()
+    crossing.wait(seconds)
+    crossing.meets["one"] = [refused()] * 10**3
+
+    retries = [crossing.told()[2] - 1 for _ in range(101)]
+
+    assert (10, 10 + 10) == (sum(retries[:10]), sum(retries))
+
+
 def test_another_target_is_no_retry() -> None:
     """Fallback costs nothing: it goes on when the savings are used."""
     crossing = Crossing(policy=Policy(failures=10**6, retry_savings=0))
@@ -250,6 +269,30 @@ def test_a_caller_who_leaves_in_the_pause_holds_nothing() -> None:
         crossing.ask()
 
     assert (["one"], {}) == (crossing.providers_asked(), crossing.in_flight())
+
+
+def test_what_a_second_attempt_gave_is_freed_with_the_exchange() -> None:
+    """The error of the first does not keep it until the collector comes by."""
+
+    @attrs.define(slots=True, weakref_slot=True)
+    class Large:
+        """An answer."""
+
+    async def attempt(one: Target) -> Large:
+        if one.provider == "one":
+            raise fault(Fault.TIMEOUT)
+        return Large()
+
+    gc.disable()
+    try:
+        with pytest.raises(StopIteration) as end:
+            Crossing().router.forward(IN_ORDER, attempt).send(None)
+        answer = weakref.ref(end.value.value.value)
+        assert isinstance(answer(), Large)
+        del end
+        assert answer() is None
+    finally:
+        gc.enable()
 
 
 def test_a_routing_error_is_caused_by_the_last_fault() -> None:

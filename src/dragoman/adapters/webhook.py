@@ -7,15 +7,17 @@ Laws of this file:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import httpx
 import orjson
 
 from dragoman.guardrails import WebhookUnavailableError
+
+if TYPE_CHECKING:
+    import httpx
 
 DEADLINE: Final = 2.0
 """Seconds that a question may take, all in all; a request waits for it (ADR-0037)."""
@@ -27,13 +29,13 @@ CONNECTIONS: Final = 100
 """Questions that are asked at once; the others wait, and their deadline runs."""
 
 
-@attrs.frozen(kw_only=True)
-class HttpWebhook:
-    """Fits the port `Webhook`."""
+@attrs.define(kw_only=True)
+class HttpWebhooks:
+    """Fits the port `Webhook`. Its client is made when somebody is asked, in the event loop that asks."""
 
-    _client: httpx.AsyncClient
-    _deadline: float = DEADLINE
-    _largest: int = LARGEST
+    deadline: float = DEADLINE
+    largest: int = LARGEST
+    _client: "httpx.AsyncClient | None" = attrs.field(default=None, init=False)
 
     async def ask(self, url: str, question: Mapping[str, Any]) -> object:
         """Return the JSON that is answered to *question*.
@@ -41,33 +43,37 @@ class HttpWebhook:
         Raises:
             WebhookUnavailableError: where there is none, or not soon, or not with the status 200.
         """
+        # PERF: nobody needs it until somebody is asked, and it takes a quarter of a second to import.
+        import httpx  # noqa: PLC0415
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                trust_env=False,
+                follow_redirects=False,
+                timeout=httpx.Timeout(self.deadline),
+                limits=httpx.Limits(max_connections=CONNECTIONS),
+            )
         try:
-            async with asyncio.timeout(self._deadline):
-                return orjson.loads(await self._answer(url, orjson.dumps(question)))
+            async with asyncio.timeout(self.deadline):
+                return orjson.loads(await self._answer(self._client, url, orjson.dumps(question)))
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, orjson.JSONDecodeError, orjson.JSONEncodeError):
             failed = WebhookUnavailableError()
         raise failed
 
-    async def _answer(self, url: str, content: bytes) -> bytes:
+    async def aclose(self) -> None:
+        """Close every connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _answer(self, client: "httpx.AsyncClient", url: str, content: bytes) -> bytes:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
-        async with self._client.stream("POST", url, content=content, headers=headers) as response:
-            if response.status_code != httpx.codes.OK:
+        async with client.stream("POST", url, content=content, headers=headers) as response:
+            if response.status_code != HTTPStatus.OK:
                 raise WebhookUnavailableError
             answer = b""
             async for piece in response.aiter_raw():
                 answer += piece
-                if len(answer) > self._largest:
+                if len(answer) > self.largest:
                     raise WebhookUnavailableError
             return answer
-
-
-@asynccontextmanager
-async def open_webhooks(*, deadline: float = DEADLINE, largest: int = LARGEST) -> AsyncIterator[HttpWebhook]:
-    """Give what asks webhooks, and close its connections at the end of the block."""
-    async with httpx.AsyncClient(
-        trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(deadline),
-        limits=httpx.Limits(max_connections=CONNECTIONS),
-    ) as client:
-        yield HttpWebhook(client=client, deadline=deadline, largest=largest)

@@ -67,9 +67,8 @@ def _rest(guardrail: Guardrail) -> Iterator[str]:
         yield "max_chars must be at least 1"
     if guardrail.webhook is not None and not _is_address(guardrail.webhook):
         yield "webhook must be an address of http or https, without a user"
-    if not (
-        guardrail.detectors or guardrail.patterns or guardrail.keywords or guardrail.max_chars or guardrail.webhook
-    ):
+    asked = guardrail.max_chars is not None or guardrail.webhook is not None
+    if not (asked or guardrail.detectors or guardrail.patterns or guardrail.keywords):
         yield "it looks for nothing"
 
 

@@ -19,8 +19,8 @@ from dragoman.model import Finding
 class Detector:
     """A kind of text that is known by its form.
 
-    *check* makes what is asked about each candidate. After so many that did not hold in one text, *patience*, it is
-    asked no more, and candidates count as they are.
+    *check* makes what is asked about each candidate. After so many in one text, *patience*, it is asked no more, and
+    candidates count as they are. *compact* says that nothing else begins inside of one that does not hold.
     """
 
     finding: Finding
@@ -28,6 +28,7 @@ class Detector:
     hint: str | None = None
     check: Callable[[], Check] | None = None
     patience: int = 2000
+    compact: bool = False
 
 
 _PII: Final = "PII detected"
@@ -36,7 +37,7 @@ _KEY: Final = "Secret detected"
 # Letters of Latin, Greek and Cyrillic, which names and domains are written in; other scripts are written without
 # spaces, so that the words around an address would count as parts of it.
 _NAME: Final = r"A-Za-z0-9\x{c0}-\x{24f}\x{370}-\x{52f}"
-_GAP: Final = r"[ .()/\x{a0}\x{2011}\x{202f}-]{0,2}"
+_GAP: Final = r"[ .()/\x{a0}\x{2011}\x{202f}-]{0,3}"
 _BASE64URL: Final = r"[A-Za-z0-9_-]"
 _HEX: Final = r"[0-9A-Fa-f]{1,4}"
 _PEM: Final = r"[A-Z0-9 ]{0,40}PRIVATE KEY-----"
@@ -58,7 +59,7 @@ DETECTORS: Final[Mapping[str, Detector]] = {
     "email": Detector(
         finding=Finding(category="email", message=_PII),
         # The bounds are those of RFC 5321, section 4.5.3.1, and RFC 1035, section 2.3.4.
-        pattern=rf"[{_NAME}._%+'-]{{1,64}}@(?:[{_NAME}-]{{1,63}}\.){{1,4}}[A-Za-z]{{2,24}}",
+        pattern=rf"[{_NAME}._%+'-]{{1,64}}@(?:[{_NAME}-]{{1,63}}\.){{1,6}}[A-Za-z]{{2,24}}",
         hint=rf"[{_NAME}._%+'-]@[{_NAME}-]+\.[{_NAME}-]",
     ),
     "phone": Detector(
@@ -89,6 +90,7 @@ DETECTORS: Final[Mapping[str, Detector]] = {
         rf"|\b{_HEX}(?::{_HEX}){{0,5}}::(?:{_HEX}(?::{_HEX}){{0,5}}\b)?",
         hint=r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4})?:",
         check=lambda: ip_address,
+        compact=True,
     ),
     "api_key": Detector(
         finding=Finding(category="api_key", message=_KEY),

@@ -45,7 +45,7 @@ def keyword_shape(keywords: Iterable[str]) -> Shape:
     """Return the shape of the pattern. A word has begun when its first three characters are there."""
     words = _forms(keywords)
     longest = max(len(word) for word in words)
-    begun = [f"(?:{'|'.join(_openings(words, _KNOWN))})(?s:.){{0,{longest}}}"]
+    begun = [f"(?:{'|'.join(_openings(words, _KNOWN))})(?s:.){{0,{max(longest - _KNOWN, 0)}}}"]
     begun += [f"(?:{'|'.join(_openings(words, length))})" for length in range(1, _KNOWN)]
     return Shape(
         written=keyword_pattern(keywords),

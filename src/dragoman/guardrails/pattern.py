@@ -21,6 +21,9 @@ LONGEST: Final = 1000
 LARGEST: Final = 2000
 """Instructions that the program of a pattern may have, as a text of n characters may take n times as many steps."""
 
+_ENOUGH: Final = 4 * LARGEST * 16
+"""Bytes of memory with which RE2 makes no larger program: of a quarter, each instruction takes 16."""
+
 DEEPEST: Final = 50
 """How deeply groups may nest."""
 
@@ -44,10 +47,6 @@ class Pattern(Protocol):
     """A compiled pattern."""
 
     @property
-    def programsize(self) -> int:
-        """The instructions that it has become."""
-
-    @property
     def groups(self) -> int:
         """How many groups it has, if it captures them."""
 
@@ -66,7 +65,8 @@ class Sieve(Protocol):
 class Shape:
     """What a pattern matches: between *least* and *most* characters; *opening* is told by the laws of this file.
 
-    *written* is the pattern itself. It is *anchored* where it asks for the beginning or the end of a text or a line.
+    *written* is the pattern itself. It is *anchored* where it asks for the beginning or the end of a text or a line,
+    and *single* where it has no parts.
     """
 
     written: str
@@ -74,16 +74,19 @@ class Shape:
     least: int
     most: float
     anchored: bool = False
+    single: bool = False
 
 
-def compile_pattern(pattern: str, *, captures: bool = False) -> Pattern:
+def compile_pattern(pattern: str, *, captures: bool = False, memory: int = MEMORY) -> Pattern:
     """Return *pattern*, ready to search bytes of UTF-8; its groups are told only with *captures*.
+
+    A program that takes more than a quarter of the *memory* is not made.
 
     Raises:
         BadPatternError: where RE2 does not accept it.
     """
     try:
-        compiled: Pattern = re2.compile(pattern, _options(captures=captures))
+        compiled: Pattern = re2.compile(pattern, _options(captures=captures, memory=memory))
     except re2.error as error:
         raise BadPatternError(_reason(error)) from None
     return compiled
@@ -95,7 +98,7 @@ def compile_sieve(patterns: list[str]) -> Sieve:
     Raises:
         BadPatternError: where they are too large together.
     """
-    sieve = re2.Set.SearchSet(_options(captures=False))
+    sieve = re2.Set.SearchSet(_options(captures=False, memory=MEMORY))
     try:
         for pattern in patterns:
             sieve.Add(pattern)
@@ -113,10 +116,10 @@ def literal(text: str) -> str:
     return escaped
 
 
-def _options(*, captures: bool) -> re2.Options:
+def _options(*, captures: bool, memory: int) -> re2.Options:
     options = re2.Options()
     options.log_errors = False  # RE2 writes patterns to stderr
-    options.max_mem = MEMORY
+    options.max_mem = memory
     options.never_capture = not captures
     return options
 
@@ -142,14 +145,12 @@ def check_pattern(pattern: str) -> Shape:
     if len(pattern) > LONGEST:
         message = f"has more than {LONGEST} characters"
         raise BadPatternError(message)
-    compiled = compile_pattern(pattern)
+    compile_pattern(pattern, memory=_ENOUGH)
     shape = read(pattern)
     if shape.least == 0:
         message = "matches the empty text"
         raise BadPatternError(message)
-    if max(compiled.programsize, compile_pattern(shape.opening).programsize) > LARGEST:
-        message = "is too large"
-        raise BadPatternError(message)
+    compile_pattern(shape.opening, memory=_ENOUGH)
     return shape
 
 
@@ -164,18 +165,16 @@ def read(pattern: str) -> Shape:
 
 def character(written: str) -> Shape:
     """Return the shape of what matches one character."""
-    return Shape(written=written, opening=f"(?:{written})?", least=1, most=1)
+    return Shape(written=written, opening=f"(?:{written})?", least=1, most=1, single=True)
 
 
 def sequence(parts: list[Shape]) -> Shape:
     """Return the shape of *parts* in a row."""
     opening = ""
     for part in reversed(parts):
-        if part.most <= 1 and part.least == part.most:
-            # One character, or none: what has begun with it goes on, or has not begun.
-            opening = f"(?:{part.written}{opening})?"
-        else:
-            opening = f"(?:{part.opening}|{part.written}{opening})"
+        # What has begun with one character goes on, or has not begun; other parts may have begun themselves.
+        begun = f"{part.written}{opening}"
+        opening = f"(?:{begun})?" if part.single else f"(?:{part.opening}|{begun})"
     return Shape(
         written="".join(part.written for part in parts),
         opening=opening,
@@ -317,7 +316,8 @@ class _Reader:
             message = "uses \\C, which matches parts of characters"
             raise BadPatternError(message)
         if text in _WITHOUT_WIDTH:
-            return self._flagged(Shape(written=text, opening="", least=0, most=0, anchored=text in _ANCHORS))
+            anchored = text in _ANCHORS
+            return self._flagged(Shape(written=text, opening="", least=0, most=0, anchored=anchored, single=True))
         return self._flagged(character(text))
 
     def _flagged(self, leaf: Shape) -> Shape:

@@ -50,7 +50,10 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class Probe:
-    """A pattern that is looked for. *words* says that a match has borders around, and that its groups tell the word."""
+    """A pattern that is looked for, with the check of a detector, if it is one's.
+
+    *words* says that a match has borders around it, and that its groups tell the word.
+    """
 
     outcome: Outcome
     shape: Shape
@@ -58,6 +61,7 @@ class Probe:
     hint: str
     check: Check | None = None
     patience: int = 0
+    compact: bool = False
     words: bool = False
 
 
@@ -205,6 +209,7 @@ def _detecting(guardrails: Sequence[Guardrail]) -> Iterator[Probe]:
             hint=detector.hint or detector.pattern,
             check=None if detector.check is None else detector.check(),
             patience=detector.patience,
+            compact=detector.compact,
         )
 
 

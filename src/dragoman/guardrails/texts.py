@@ -43,6 +43,9 @@ MEDIA: Final = frozenset(
 )
 """Members of a typed part that hold, or point to, what is no text."""
 
+_AMBIGUOUS: Final = MEDIA | {"data", "name"}
+"""Members that are texts, or not, as the members around them say."""
+
 LOGPROBS: Final = "logprobs"
 """The member that repeats a text token by token."""
 
@@ -89,26 +92,25 @@ def _read_object(container: dict[str, Any], inside: object, texts: Texts, below:
     for key, value in container.items():
         kind = type(value)
         if kind is str:
-            if value and key not in NAMES and not (key == "name" and _is_named(container, inside)):
-                if _is_medium(container, key, inside):
-                    texts.not_scanned += 1
-                else:
-                    texts.places.append(Place(container, key, value, key == "arguments"))
+            if not value or key in NAMES:
+                continue
+            if key in _AMBIGUOUS and _is_no_text(container, key, inside, texts):
+                continue
+            texts.places.append(Place(container, key, value, key == "arguments"))
         elif kind is dict or kind is list:
-            if _is_medium(container, key, inside):
-                texts.not_scanned += 1
-            elif key != LOGPROBS:
-                below.append((value, key))
+            if key == LOGPROBS or (key in _AMBIGUOUS and _is_no_text(container, key, inside, texts)):
+                continue
+            below.append((value, key))
 
 
-def _is_named(container: Mapping[str, Any], inside: object) -> bool:
-    """Whether the name of *container* is that of a function or a schema, and not somebody's."""
-    return inside in NAMED or "call_id" in container
-
-
-def _is_medium(container: Mapping[str, Any], key: str, inside: object) -> bool:
-    """Whether a member of *container*, which itself is the member *inside* of another one, is no text."""
-    return (key in MEDIA and type(container.get("type")) is str) or (key == "data" and inside == "audio")
+def _is_no_text(container: Mapping[str, Any], key: str, inside: object, texts: Texts) -> bool:
+    """Whether a member of *container*, which itself is the member *inside* of another one, is a name or a medium."""
+    if key == "name":
+        return type(container[key]) is str and (inside in NAMED or "call_id" in container)
+    if inside == "audio" if key == "data" else type(container.get("type")) is str:
+        texts.not_scanned += 1
+        return True
+    return False
 
 
 def _read_list(container: list[Any], inside: object, texts: Texts, below: list[tuple[Any, object]]) -> None:

@@ -25,4 +25,5 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "docs": Handler(answer=service.docs),
     "docs_asset": Handler(answer=service.docs_asset),
     "contract": Handler(answer=service.published_contract),
+    "metrics": Handler(answer=service.metrics),
 }

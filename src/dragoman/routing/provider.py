@@ -14,17 +14,24 @@ class RetryBudget:
     """
 
     policy: Policy
-    balance: float
     at: float
+    balance: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin with what may be saved."""
+        self.balance = self._savings
+
+    @property
+    def _savings(self) -> float:
+        return self.policy.retry_savings * self.policy.retry_cost
 
     def earn(self) -> None:
-        """Note a first attempt."""
-        if self.balance < self.policy.retry_savings:
-            self.balance += 1
+        """Note a first attempt; more than may be saved is cut off when it is spent."""
+        self.balance += 1
 
     def spend(self, now: float) -> bool:
         """Take what a retry costs, if there is enough."""
-        self.balance = min(self.balance + now - self.at, self.policy.retry_savings)
+        self.balance = min(self.balance + now - self.at, self._savings)
         self.at = now
         if self.balance < self.policy.retry_cost:
             return False

@@ -119,7 +119,8 @@ class Policy:
     A breaker opens after so many *failures* in a row, for *first_open*; each time that a probe fails it is twice as
     long, up to *longest_open*. A target rests for as long as it asks, between *shortest_rest*, which holds where it
     says nothing, and *longest_rest*. Before a retry there is a random pause of at most *pause*. A retry costs
-    *retry_cost*, of which every first attempt brings 1 and every second 1, and at most *retry_savings* are kept.
+    *retry_cost* tokens, of which every first attempt brings 1 and every second 1; what *retry_savings* retries cost may
+    be saved.
     """
 
     failures: int = 5
@@ -131,5 +132,5 @@ class Policy:
     pause: float = 0.05
     # 10 % of traffic.
     retry_cost: int = 10
-    # Ten retries: what a gateway that was quiet may use at once.
-    retry_savings: int = 100
+    # What a gateway that was quiet may use at once.
+    retry_savings: int = 10

@@ -156,9 +156,8 @@ class Router:
         changed = {name for name, provider in in_force.items() if self._provider(name).become(provider)}
         for target, circuit in tuple(self._circuits.items()):
             if circuit.places.provider.name in gone | changed:
+                del self._circuits[target]
                 circuit.renew()
-                if not circuit.in_flight:
-                    del self._circuits[target]
         for name in gone:
             if not self._providers[name].taken:
                 del self._providers[name]
@@ -271,7 +270,7 @@ class Router:
         first = min(standings, key=lambda standing: standing.wait, default=READY)
         told = first.failure or Failure.UNAVAILABLE
         kind = told if journey.last is None else reaction_to(journey.last).failure
-        return journey.error(kind, retry_after=max(1, math.ceil(first.wait)) if kind in _SAYS_WHEN else None)
+        return journey.error(kind, retry_after=_whole_seconds(first.wait) if kind in _SAYS_WHEN else None)
 
     def _circuit(self, name: Name, now: float) -> Circuit:
         """Return the circuit of a target; who is met for the first time is thought to be well."""
@@ -295,9 +294,14 @@ class Router:
         """Return how a provider is met; until it is provided nothing is known of it but its name."""
         state = self._providers.get(name)
         if state is None:
-            budget = RetryBudget(policy=self.policy, balance=self.policy.retry_savings, at=self.monotonic())
+            budget = RetryBudget(policy=self.policy, at=self.monotonic())
             state = self._providers[name] = ProviderState(provider=Provider(name=name, kind=""), budget=budget)
         return state
+
+
+def _whole_seconds(wait: float) -> int:
+    """Return *wait* rounded up, at least 1: what floats add to it, less than a microsecond, makes no second."""
+    return max(1, math.ceil(round(wait, 6)))
 
 
 def _weighed(pool: Sequence[Target], random: float) -> Target:

@@ -7,7 +7,7 @@ Laws of this file:
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -205,7 +205,7 @@ class _Reader:
         self, table: Mapping[str, Any], switches: Mapping[str, str], where: str
     ) -> Iterator[tuple[str, bool]]:
         """Yield operation and state of every switch in *table*, which may hold nothing but switches."""
-        for dotted, value in _leaves(table, ""):
+        for dotted, value in _leaves(table, "", switches):
             require_known(dotted, switches, f"{self.path}: {where}{dotted}: unknown setting")
             if not isinstance(value, bool):
                 raise self._refusal(where + dotted, value, "true or false")
@@ -259,10 +259,10 @@ class _Reader:
         return Place(self.path, dotted).refusal(value, wanted)
 
 
-def _leaves(table: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the value of everything below *table* that is no table."""
+def _leaves(table: Mapping[str, Any], at: str, switches: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of everything below *table* that is one of *switches*, or is no table."""
     for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{at}{key}.")
+        if isinstance(value, Mapping) and f"{at}{key}" not in switches:
+            yield from _leaves(value, f"{at}{key}.", switches)
         else:
             yield f"{at}{key}", value

@@ -46,7 +46,9 @@ class Place:
         return f"{self.file}: {self.dotted}"
 
     def refusal(self, value: object, wanted: str) -> SettingsError:
-        """Return what is said of a *value* that may be shown, and cannot stand here."""
+        """Return what is said of a *value* that may be shown, and cannot stand here; None is none at all."""
+        if value is None:
+            return SettingsError(f"{self}: it is missing; it must be {wanted}")
         return SettingsError(f"{self}: {shown(value)} is not accepted; it must be {wanted}")
 
     def refusal_of_content(self, value: object, wanted: str) -> SettingsError:

@@ -83,26 +83,22 @@ def fitted(value: object, shape: Shape, *, what: str) -> Any:  # noqa: ANN401 - 
     Raises:
         GrammarError: for what does not fit.
     """
-    match shape:
-        case frozenset():
-            if type(value) not in shape or (shape is COUNT and count_of(value) is None):
-                reject(what)
-            return value
-        case Each():
-            if value is None and shape.nullable:
-                return None
-            return [fitted(one, shape.of, what=what) for one in array_of(value, what)]
-        case Members():
-            if value is None and shape.nullable:
-                return None
-            return _fitted_members(object_of(value, what), shape, what=what)
+    if isinstance(shape, frozenset):
+        if type(value) not in shape or (shape is COUNT and count_of(value) is None):
+            reject(what)
+        return value
+    if value is None and shape.nullable:
+        return None
+    if isinstance(shape, Each):
+        return [fitted(one, shape.of, what=what) for one in array_of(value, what)]
+    return _fitted_members(object_of(value, what), shape)
 
 
-def _fitted_members(value: Mapping[str, object], shape: Members, *, what: str) -> dict[str, Any]:
+def _fitted_members(value: Mapping[str, object], shape: Members) -> dict[str, Any]:
     copy = {}
     for name, member in shape.needs.items():
         if name not in value:
-            reject(f"{what}: no {name}")
+            reject(f"no {name}")
         copy[name] = fitted(value[name], member, what=name)
     for name, member in shape.unsaid.items():
         copy[name] = fitted(value.get(name), member, what=name)

@@ -112,7 +112,8 @@ class RequestContext:
 
     *address* is whose limits count; *met* are the limits of requests that were met, *met_tokens* those of tokens.
     *closing* says that the connection ends with the answer, *endings* what is called when it has ended. *presented* is
-    the answer, as soon as there is one, and *watch* looks whether the caller leaves before it has ended.
+    the answer, as soon as there is one, of which so many bytes were *sent*; *watch* looks whether the caller leaves
+    before it has ended.
     """
 
     sources: Sources
@@ -124,6 +125,7 @@ class RequestContext:
     closing: bool = False
     presented: Presented | None = None
     watch: Watch | None = None
+    sent: int = 0
     met: list[Quota] = attrs.field(factory=list)
     met_tokens: list[Quota] = attrs.field(factory=list)
     endings: list[Callable[[], None]] = attrs.field(factory=list)

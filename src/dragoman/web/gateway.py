@@ -16,7 +16,7 @@ import attrs
 
 from dragoman.errors import Kind
 from dragoman.model import RequestEvent
-from dragoman.ports import EventLog, StoreError
+from dragoman.ports import AccessLog, EventLog, Meter, StoreError
 from dragoman.web.context import Message, Presented, Receive, RequestContext, Scope, Send, Sources, open_context
 from dragoman.web.failure import failure_fields
 from dragoman.web.mount import Mount
@@ -43,6 +43,8 @@ class Gateway:
         sources: Sources,
         log: EventLog,
         *,
+        meter: Meter,
+        access_log: AccessLog,
         trusted_hops: int = 0,
         lifespan: Sequence[Lifespan] = (),
     ) -> None:
@@ -56,6 +58,8 @@ class Gateway:
         self._outside = mounts.get("/") or next(iter(mounts.values()))
         self._sources = sources
         self._log = log
+        self._meter = meter
+        self._access_log = access_log
         self._trusted_hops = trusted_hops
         self._lifespan = lifespan
         self.draining = False  # the server says when
@@ -86,6 +90,7 @@ class Gateway:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = open_context(self._sources, scope, receive, trusted_hops=self._trusted_hops)
+        self._meter.arrived()
         context.closing = self.draining
         context.event.method = scope["method"]
         try:
@@ -103,7 +108,7 @@ class Gateway:
                 context.watch.stop()
             if context.presented is not None and context.presented.events is not None:
                 await context.presented.events.aclose()
-            self._finish(context)
+            self._finish(scope, context)
 
     async def _answer(self, scope: Scope, context: RequestContext) -> Presented:
         path: str = scope["path"]
@@ -130,9 +135,12 @@ class Gateway:
         event.status = presented.status
         await send({"type": "http.response.start", "status": presented.status, "headers": headers})
         if presented.events is not None:
-            await send_events(presented.events, send, worded=partial(self._mounted(context).worded, context))
+            worded = partial(self._mounted(context).worded, context)
+            context.sent = await send_events(presented.events, send, worded=worded)
         else:
-            await send({"type": "http.response.body", "body": b"" if body is None or event.method == "HEAD" else body})
+            told = b"" if body is None or event.method == "HEAD" else body
+            context.sent = len(told)
+            await send({"type": "http.response.body", "body": told})
 
     def _mounted(self, context: RequestContext) -> Mount:
         """Return the mount that answers the request of *context*."""
@@ -150,11 +158,14 @@ class Gateway:
         context.event.request_id = mount.id_prefix + context.event.request_id
         return mount
 
-    def _finish(self, context: RequestContext) -> None:
+    def _finish(self, scope: Scope, context: RequestContext) -> None:
         for end in context.endings:
             end()
-        context.event.duration_ms = round(context.elapsed_ms(), 3)
-        self._log.request(_fields(context.event))
+        event, elapsed = context.event, context.elapsed_ms()
+        event.duration_ms = round(elapsed, 3)
+        self._log.request(_fields(event))
+        self._meter.answered(event.mount, event.operation, event.status, elapsed / 1000)
+        self._access_log.answered(scope, event, address=context.address, size=context.sent)
 
     def refuse(self, kind: Kind, head: Scope) -> Presented:
         """Return the answer to what the server cannot pass on, which closes the connection, and write its event.
@@ -162,12 +173,13 @@ class Gateway:
         *head* is what is known of it: its headers, and perhaps its method and its path.
         """
         context = open_context(self._sources, head, _nothing_follows)
+        self._meter.arrived()
         context.event.method = head.get("method")
         mount = self._enter(self._prefix_of(head.get("path", "*")), context)
         context.closing = True
         presented = mount.refuse(kind, context)
-        context.event.status = presented.status
-        self._finish(context)
+        context.event.status, context.sent = presented.status, len(presented.body or b"")
+        self._finish(head, context)
         return presented
 
     def report(self, error: BaseException, event: RequestEvent | None = None) -> None:

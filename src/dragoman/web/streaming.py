@@ -29,12 +29,14 @@ class Pulse:
         self._beating: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(quiet, self._look)
         self._busy = False
+        self.sent = 0
 
     async def send(self, piece: bytes) -> None:
         """Send a *piece* of the answer."""
         self._busy = True
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         self._busy = False
+        self.sent += len(piece)
         self._last = self._loop.time()
 
     async def stop(self) -> None:
@@ -55,10 +57,8 @@ class Pulse:
         self._timer = self._loop.call_later(self._quiet, self._look)
 
 
-async def send_events(
-    events: Events, send: Send, *, worded: Callable[[Exception], bytes], quiet: float = QUIET
-) -> None:
-    """Send all *events*; *worded* gives the body of the error that ends them, if one does."""
+async def send_events(events: Events, send: Send, *, worded: Callable[[Exception], bytes], quiet: float = QUIET) -> int:
+    """Send all *events*, and return how many bytes they had; *worded* gives the body of the error that ends them."""
     pulse = Pulse(send, quiet)
     try:
         async for piece in events.pieces():
@@ -70,3 +70,4 @@ async def send_events(
     finally:
         await pulse.stop()
     await send({"type": "http.response.body", "body": b""})
+    return pulse.sent

@@ -25,7 +25,6 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 """The one version of the API that there is; what is newer comes under names of its own."""
 
 
-
 class MessageReading:
     """Fits the protocol `Reading`: events become chunks, but for those that say nothing, and for errors."""
 

@@ -187,7 +187,9 @@ def function_call(index: int, name: str, arguments: object) -> Document:
 
 def _schema_of(name: str, functions: Iterable[Mapping[str, Any]]) -> object:
     """Return the schema of the arguments of the function of this *name*; it takes none where nothing is said."""
-    return next((one["parameters"] for one in functions if one["name"] == name and "parameters" in one), {"type": "object"})
+    return next(
+        (one["parameters"] for one in functions if one["name"] == name and "parameters" in one), {"type": "object"}
+    )
 
 
 # --- Embeddings -------------------------------------------------------------------------------------------------------

@@ -77,7 +77,9 @@ def check_provider(provider: Provider) -> list[str]:
         problems.append("capacity must be at least 1")
     if provider.kind in IN_PROCESS:
         stated = {"base_url": provider.base_url, "key": provider.key}
-        problems += [f"{name} has no meaning for {provider.kind}" for name, value in stated.items() if value is not None]
+        problems += [
+            f"{name} has no meaning for {provider.kind}" for name, value in stated.items() if value is not None
+        ]
         unknown = provider.quirks
     else:
         problems += (

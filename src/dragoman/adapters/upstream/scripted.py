@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from dragoman.adapters.upstream.echo import calling, echoed, embedded, function_call, spoken, usage, words
+from dragoman.adapters.upstream.echo import echoed, embedded, spoken, usage, words
 from dragoman.adapters.upstream.stepped import (
     Choice,
     Document,
