@@ -262,10 +262,12 @@ def effective_document(dialect: str, *, mount: str, phase: int = 1, off: frozens
     return source.effective(dialect, mount=mount, phases=phases, off=off)
 
 
+@cache
 def served_document(dialect: str, *, mount: str, phase: int = 1, off: frozenset[str] = frozenset()) -> Document:
     """Return the effective contract of *dialect* at *mount*, with all in *phase* that can be served in it."""
-    phases = {name: phase for name in Source().operations if name in forwarding_operations()}
-    return Source().effective(dialect, mount=mount, phases=phases, off=off)
+    source = Source()
+    phases = {name: phase for name in source.operations if name in forwarding_operations()}
+    return source.effective(dialect, mount=mount, phases=phases, off=off)
 
 
 def build(parts: Parts) -> Gateway:
