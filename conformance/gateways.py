@@ -24,10 +24,12 @@ from dragoman.adapters.identity import build_remote_identity, serve_identity
 from dragoman.adapters.identity.answers import Answers
 from dragoman.adapters.ledger import NoLedger
 from dragoman.adapters.log import build_log
+from dragoman.adapters.metrics import MemoryMeter
 from dragoman.adapters.upstream.registry import Providers
+from dragoman.adapters.webhook import HttpWebhooks
 from dragoman.app import Forwarding, Guard, build_router, closing, create_app, forwarding_operations, system_sources
 from dragoman.contract.source import CANONICAL, Source
-from dragoman.model import Agent, AgentId, KeyId, OrganizationId, Principal, RequestEvent, Usage, rate_of
+from dragoman.model import Agent, AgentId, KeyId, OrganizationId, Principal, RequestEvent, rate_of
 from dragoman.ports import Catalogue, EventLog, Identity, IdentityUnavailableError
 from dragoman.server import Ending, Wire, hold_signals, listen, serve
 from dragoman.web.context import Sources
@@ -57,7 +59,7 @@ DIALECTS: Final[Mapping[str, str]] = {
 }
 """What the suite serves: mount -> dialect."""
 
-SCOPES: Final = frozenset({"chat", "models"})
+SCOPES: Final = frozenset({"chat", "models", "metrics"})
 
 GENEROUS: Final = Guard(
     rates={scope: rate_of("999999999/d") for scope in ("address", "failed-logins", "organization", "key", "alias")},
@@ -181,34 +183,6 @@ class Silence:
         """Drop that something became bad, or good again."""
 
 
-class Uncounted:
-    """Fits the port `Meter`, and counts nothing."""
-
-    def arrived(self) -> None:
-        """Count nothing."""
-
-    def answered(self, mount: str | None, operation: str | None, status: int | None, seconds: float) -> None:
-        """Count nothing."""
-
-    def first_token(self, alias: str, seconds: float) -> None:
-        """Count nothing."""
-
-    def spent(self, alias: str, usage: Usage) -> None:
-        """Count nothing."""
-
-    def exposition(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-
-class NoWebhook:
-    """Asks nobody: no guardrail of these gateways has a webhook."""
-
-    async def ask(self, url: str, question: Mapping[str, object]) -> object:
-        """Fail."""
-        raise AssertionError(url, question)
-
-
 def real_parts(dialects: Mapping[str, str] = DIALECTS, *, phase: int = 1, off: frozenset[str] = frozenset()) -> Parts:
     """Return the parts of the real gateway, which knows `CALLERS` and one foreign organisation."""
     store = known_store()
@@ -281,8 +255,8 @@ def build(parts: Parts) -> Gateway:
         router=router,
         days=MemoryDays(),
         ledger=NoLedger(),
-        meter=Uncounted(),
-        webhook=NoWebhook(),
+        meter=MemoryMeter(),
+        webhook=HttpWebhooks(),  # which is asked by no guardrail here
     )
     gateway = create_app(
         parts.documents,

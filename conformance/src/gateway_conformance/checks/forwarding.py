@@ -66,10 +66,10 @@ def _require_refused(target: Target, operation: Operation, fault: Fault, *, stre
 @confirms("ADR-0045.R12")
 def nobody_learns_who_answers(target: Target) -> None:
     """No secret of the operator's stands in any answer, good or bad, whole or streamed, nor in what is logged of it."""
+    streaming(target)  # else nobody is behind anything
     if not target.stated.secrets:
         lacking = "what is secret"
         raise NotJudged(lacking)
-    streaming(target)
     for requests in _whatever_may_tell(target):
         seen = told(target, requests)
         for request, answer in zip(requests, seen.answers, strict=True):
