@@ -1,7 +1,7 @@
 """What it costs to forward a request over one HTTP library or another, in one run (ADR-0038).
 
-Started as `uv run --with aiohttp --with httpx-aiohttp --with pyqwest --with pyreqwest python bench/forwarders.py`. A bare
-Falcon app for each engine, all on the first core of this process, takes turns at forwarding chat requests to an
+Started as `uv run --with aiohttp --with httpx-aiohttp --with pyqwest --with pyreqwest python bench/forwarders.py`. A
+bare Falcon app for each engine, all on the first core of this process, takes turns at forwarding chat requests to an
 upstream on the second one: whole ones, which wrk sends over 16 connections, and 100 streams of 100 events, 20 ms apart.
 The printed figures are CPU time of the app; those of a library that is not installed are missing.
 
