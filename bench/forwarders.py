@@ -1,9 +1,10 @@
 """What it costs to forward a request over one HTTP library or another, in one run (ADR-0038).
 
-Started as `uv run --with aiohttp --with httpx-aiohttp --with pyqwest --with pyreqwest python bench/forwarders.py`. A
-bare Falcon app for each engine, all on the first core of this process, takes turns at forwarding chat requests to an
+Started as `python bench/forwarders.py`, where aiohttp, httpx-aiohttp, pyqwest and pyreqwest are installed, as
+`uv run --with aiohttp --with httpx-aiohttp --with pyqwest --with pyreqwest` does; figures of what is not are missing.
+A bare Falcon app for each engine, all on the first core of this process, takes turns at forwarding chat requests to an
 upstream on the second one: whole ones, which wrk sends over 16 connections, and 100 streams of 100 events, 20 ms apart.
-The printed figures are CPU time of the app; those of a library that is not installed are missing.
+What is printed is CPU time of the app.
 
 With two arguments or more it is one of the processes that this needs: `stub PORT`, `serve ENGINE PORT UPSTREAM`, or
 `read PORT`.
@@ -39,7 +40,7 @@ from dragoman.adapters.upstream.httpx_engine import HttpxEngine
 from dragoman.model import Timeouts
 
 ROUNDS: Final = 7
-SECONDS: Final = 1
+SECONDS: Final = 2
 STREAMS: Final = 100
 EVENTS: Final = 100
 PACE: Final = 0.02
@@ -327,8 +328,8 @@ class Subject:
         arguments = ["-t1", "-c16", f"-d{SECONDS}s", "-s", str(script), f"http://127.0.0.1:{self.port}{PATH}"]
         told = printed(core, "wrk", *arguments)
         count = re.search(r"(\d+) requests in", told)
-        if count is None or "Non-2xx" in told:
-            sys.exit(f"bench: {self.name}: {told}")
+        if count is None or "Non-2xx" in told or int(count[1]) == 0:
+            sys.exit(f"bench: {self.name} has not answered well:\n{told}")
         self.rates.append(int(count[1]) / SECONDS)
         self.whole.append((self.used() - before) / int(count[1]))
         before = self.used()
