@@ -25,8 +25,8 @@ from dragoman.guardrails import (
     StreamScreen,
     Verdict,
     Webhook,
-    ask_about_chunks,
     ask_webhooks,
+    end_stream,
     screen_input,
     screen_output,
 )
@@ -181,11 +181,10 @@ class Account:
 
 @attrs.frozen(kw_only=True)
 class _Window:
-    """What the chunks of one answer go through: a *stream* of the screen, and the *webhook* that it may ask."""
+    """What the chunks of one answer go through: a *stream* of the screen, and the *webhook* that it asks, if any."""
 
-    screen: Screen
     stream: StreamScreen
-    webhook: Webhook
+    webhook: Webhook | None
 
     def passing(self, chunks: Sequence[Document]) -> list[Document]:
         """Return what may go out now that *chunks* have come.
@@ -201,11 +200,11 @@ class _Window:
         Raises:
             Blocked: see `passing`.
         """
-        held = list(self.stream.end())
-        account.note(self.stream.verdicts)
-        if not self.screen.webhooks:
-            return held
-        screened = await ask_about_chunks(self.screen, held, self.webhook)
+        if self.webhook is None:
+            held: Sequence[Document] = self.stream.end()
+            account.note(self.stream.verdicts)
+            return list(held)
+        screened = await end_stream(self.stream, self.webhook)
         account.note(screened.verdicts)
         return list(screened.document)
 
@@ -400,7 +399,7 @@ class Exchange:
         screen = self.screens.of(guardrails, stage="output")
         window = None
         if screen is not None:
-            window = _Window(screen=screen, stream=StreamScreen(screen), webhook=self.webhook)
+            window = _Window(stream=StreamScreen(screen), webhook=self.webhook if screen.webhooks else None)
         routed = await self._route(account, attempt)
         return ChatEvents(account=account, routed=routed, grammar=grammar, window=window, form=form)
 
