@@ -31,6 +31,9 @@ PORTKEY_SERVER: Final = "1.13.5"
 """The version of `@hono/node-server` in Portkey's own lock file. With what its package lets npm choose today, each
 stream is answered 500 (`TypeError: immutable`, Portkey-AI/gateway#1389)."""
 
+NPM: Final = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--fetch-retries=1")
+"""Few tries, so that whoever cannot reach npm's registry hears of it soon, and why."""
+
 LOOPBACK_ONLY: Final = """data:text/javascript,import net from "node:net";
 const listen = net.Server.prototype.listen;
 net.Server.prototype.listen = function (port, _, ...more) { return listen.call(this, port, "127.0.0.1", ...more) };"""
@@ -84,7 +87,7 @@ def _install_portkey(folder: Path) -> None:
         "overrides": {"@hono/node-server": PORTKEY_SERVER},
     }
     (folder / "package.json").write_text(json.dumps(wanted), encoding="utf-8")
-    _run(["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", "--silent"])
+    _run(["npm", "install", "--prefix", str(folder), *NPM])
 
 
 def _run(command: Sequence[str]) -> None:

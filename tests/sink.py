@@ -162,8 +162,38 @@ def embeddings(*vectors: Any) -> Document:  # noqa: ANN401 - numbers, or base64
     }
 
 
+MESSAGE: Final[Document] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-canary",
+    "content": [{"type": "text", "text": "hello there"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 5, "output_tokens": 2},
+}
+EVENTS: Final[Sequence[Document]] = [
+    {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "ping"},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " there"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+
+
+def named(document: Document) -> bytes:
+    """Return the event that carries *document* of the Messages API, under its name."""
+    return b"event: " + document["type"].encode() + b"\n" + event(document)
+
+
 def sound(received: Received) -> Reply:
-    """Return what a provider that works answers to a request."""
+    """Return what a provider that works answers to a request, to OpenAI's API or to Anthropic's."""
+    if received.path.endswith("/messages"):
+        streamed = received.document.get("stream")
+        return stream(*map(named, EVENTS), end=b"") if streamed else whole(MESSAGE)
     if received.path.endswith("/embeddings"):
         return whole(embeddings([0.6, 0.8]))
     if not received.path.endswith("/chat/completions"):

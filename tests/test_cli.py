@@ -175,7 +175,7 @@ def test_the_version_is_that_of_the_package() -> None:
     [
         ("", effective()),
         ("--dialect ibex --mount /ibex", effective("ibex", mount="/ibex")),
-        ("--phase 2", effective(phases={"chat": 2, "responses": 2})),
+        ("--phase 2", effective(phases={"chat": 2, "responses": 2, "embeddings": 2})),
         ("--for-sdk", sdk(Source().canonical)),
         ("--for-sdk --dialect ibex", sdk(Source().dialect("ibex"))),
         ("--off responses --off chat", Source().effective("dragoman", mount="/", phases={}, off={"responses", "chat"})),
@@ -351,7 +351,7 @@ def test_serve_serves_until_a_signal(
     assert expected == ([answer.status for answer in answers], said)
     assert [
         f"# the store is {store}",
-        f"# dragoman is served at http://{LOOPBACK}:{port}; in Phase 1: chat, responses",
+        f"# dragoman is served at http://{LOOPBACK}:{port}; in Phase 1: chat, embeddings, responses",
         f"# ibex is served at http://{LOOPBACK}:{port}/api; in Phase 1: chat",
     ] == printed.out.splitlines()[:3]
 

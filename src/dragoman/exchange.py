@@ -16,7 +16,7 @@ import attrs
 from dragoman.contract.operation import Form, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.admitted import Admitted
-from dragoman.gate.usage import Reservation, TokenLimits, estimate, input_estimate
+from dragoman.gate.usage import Reservation, TokenLimits, input_estimate, output_estimate
 from dragoman.guardrails import (
     Blocked,
     Screen,
@@ -25,8 +25,8 @@ from dragoman.guardrails import (
     StreamScreen,
     Verdict,
     Webhook,
-    ask_about_chunks,
     ask_webhooks,
+    end_stream,
     screen_input,
     screen_output,
 )
@@ -181,11 +181,10 @@ class Account:
 
 @attrs.frozen(kw_only=True)
 class _Window:
-    """What the chunks of one answer go through: a *stream* of the screen, and the *webhook* that it may ask."""
+    """What the chunks of one answer go through: a *stream* of the screen, and the *webhook* that it asks, if any."""
 
-    screen: Screen
     stream: StreamScreen
-    webhook: Webhook
+    webhook: Webhook | None
 
     def passing(self, chunks: Sequence[Document]) -> list[Document]:
         """Return what may go out now that *chunks* have come.
@@ -201,11 +200,11 @@ class _Window:
         Raises:
             Blocked: see `passing`.
         """
-        held = list(self.stream.end())
-        account.note(self.stream.verdicts)
-        if not self.screen.webhooks:
-            return held
-        screened = await ask_about_chunks(self.screen, held, self.webhook)
+        if self.webhook is None:
+            held: Sequence[Document] = self.stream.end()
+            account.note(self.stream.verdicts)
+            return list(held)
+        screened = await end_stream(self.stream, self.webhook)
         account.note(screened.verdicts)
         return list(screened.document)
 
@@ -294,7 +293,7 @@ class Exchange:
     async def chat(self, admitted: Admitted) -> Document | ChatEvents:
         """Return a chat completion, whole, or its events where the request asks for a stream."""
         alias = _alias_of(admitted, "llm", Kind.MODEL_NOT_LLM)
-        account = await self._open(admitted, alias, estimate)
+        account = await self._open(admitted, alias, output_estimate)
         try:
             guardrails = await self._guardrails(account)
             document = await self._screened(account, guardrails)
@@ -308,7 +307,7 @@ class Exchange:
     async def embed(self, admitted: Admitted) -> Document:
         """Return a list of embeddings."""
         alias = _alias_of(admitted, "embedding", Kind.MODEL_NOT_EMBEDDING)
-        account = await self._open(admitted, alias, input_estimate)
+        account = await self._open(admitted, alias, lambda _: 0)
         try:
             document = await self._screened(account, await self._guardrails(account))
             return await self._embedded(account, document)
@@ -316,14 +315,15 @@ class Exchange:
             account.close(_outcome(error))
             raise
 
-    async def _open(self, admitted: Admitted, alias: Alias, guess: Callable[[Document, int], int]) -> Account:
-        """Return the account of a request that has reserved what it may take, or refuse it."""
-        document, size, at = admitted.document or {}, admitted.event.request_bytes or 0, self.now()
+    async def _open(self, admitted: Admitted, alias: Alias, answer: Callable[[Document], int]) -> Account:
+        """Return the account of a request that has reserved what it and its *answer* may take, or refuse it."""
+        document, at = admitted.document or {}, self.now()
+        input_tokens = input_estimate(document, admitted.event.request_bytes or 0)
         reservation = await self.tokens.reserve(
             admitted.operation,
             admitted.principal,
             alias,
-            estimate=guess(document, size),
+            estimate=input_tokens + answer(document),
             at=at,
             met=admitted.met,
             met_tokens=admitted.met_tokens,
@@ -335,7 +335,7 @@ class Exchange:
             reservation=reservation,
             ledger=self.ledger,
             meter=self.meter,
-            input_tokens=input_estimate(document, size),
+            input_tokens=input_tokens,
         )
 
     async def _guardrails(self, account: Account) -> Sequence[Guardrail]:
@@ -399,7 +399,7 @@ class Exchange:
         screen = self.screens.of(guardrails, stage="output")
         window = None
         if screen is not None:
-            window = _Window(screen=screen, stream=StreamScreen(screen), webhook=self.webhook)
+            window = _Window(stream=StreamScreen(screen), webhook=self.webhook if screen.webhooks else None)
         routed = await self._route(account, attempt)
         return ChatEvents(account=account, routed=routed, grammar=grammar, window=window, form=form)
 

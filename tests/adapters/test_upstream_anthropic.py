@@ -13,7 +13,7 @@ from dragoman.adapters.upstream.registry import Providers
 from dragoman.model import Provider
 from dragoman.ports import Fault, Upstream, UpstreamError
 from engines import LONG, NOW, fault, until
-from sink import End, Reply, Sink, Wait, sinking, stream, whole
+from sink import EVENTS, MESSAGE, End, Reply, Sink, Wait, named, sinking, stream, whole
 
 Document = Mapping[str, Any]
 
@@ -22,26 +22,6 @@ ASKED: Final[Document] = {
     "messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}],
     "max_tokens": 9,
 }
-MESSAGE: Final[Document] = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-canary",
-    "content": [{"type": "text", "text": "hello there"}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": {"input_tokens": 5, "output_tokens": 2},
-}
-EVENTS: Final[list[Document]] = [
-    {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
-    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-    {"type": "ping"},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " there"}},
-    {"type": "content_block_stop", "index": 0},
-    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
-    {"type": "message_stop"},
-]
 
 
 def error(kind: str) -> Document:
@@ -49,14 +29,9 @@ def error(kind: str) -> Document:
     return {"type": "error", "error": {"type": kind, "message": "canary"}, "request_id": "req_canary"}
 
 
-def event(document: Document) -> bytes:
-    """Return the event that carries *document*, under its name."""
-    return b"event: %b\ndata: %b\n\n" % (document["type"].encode(), orjson.dumps(document))
-
-
-def events(*documents: Document | Wait | End, end: bytes = b"") -> Reply:
+def events(*documents: Document | Wait | End) -> Reply:
     """Return a streamed answer of *documents*."""
-    return stream(*[event(one) if isinstance(one, Mapping) else one for one in documents], end=end)
+    return stream(*[named(one) if isinstance(one, Mapping) else one for one in documents], end=b"")
 
 
 @asynccontextmanager
@@ -112,7 +87,7 @@ def test_a_request_is_one_of_the_messages_api(path: str) -> None:
     """Path, version, key and document are Anthropic's, with and without the version in the base URL."""
 
     async def test() -> Sink:
-        async with sinking(lambda _: whole(MESSAGE)) as sink, upstream(sink, path) as made:
+        async with sinking() as sink, upstream(sink, path) as made:
             await made.chat(ASKED, model="claude", timeouts=LONG)
             return sink
 

@@ -15,8 +15,8 @@ from dragoman.guardrails import (
     Screened,
     StreamScreen,
     WebhookUnavailableError,
-    ask_about_chunks,
     ask_webhooks,
+    end_stream,
     screen_input,
 )
 from dragoman.model import Finding
@@ -204,7 +204,7 @@ def streamed(made: Screen, *answers: object) -> tuple[Screened, FakeWebhook]:
     """Return what becomes of a streamed answer, and who was asked."""
     stream, webhook = StreamScreen(made), FakeWebhook([*answers])
     assert [] == [one for came in CHUNKS for one in stream.feed(came)]
-    return asyncio.run(ask_about_chunks(made, stream.end(), webhook)), webhook
+    return asyncio.run(end_stream(stream, webhook)), webhook
 
 
 def contents(chunks: Sequence[Mapping[str, Any]]) -> list[object]:
@@ -213,14 +213,28 @@ def contents(chunks: Sequence[Mapping[str, Any]]) -> list[object]:
 
 
 def test_a_streamed_answer_is_kept_until_its_webhook_has_answered() -> None:
-    """It is asked about whole texts, and the chunks leave as they came."""
-    made = screen(guard("flag", webhook=URL), stage="output")
+    """It is asked about whole texts, and what is not changed leaves as it would have before."""
+    made = screen(guard("block", webhook=URL), stage="output")
     seen, webhook = streamed(made, {"findings": []})
+    question = {"guardrail": "guard", "stage": "output", "texts": ["you oaf", "hi", "hm", '["oaf"]']}
 
-    assert [{"guardrail": "guard", "stage": "output", "texts": ["you oaf", "hi", '["oaf"]', "hm"]}] == [
-        question for _, question in webhook.asked
-    ]
-    assert CHUNKS == seen.document
+    assert [(URL, question)] == webhook.asked
+    assert CHUNKS[:4] == seen.document[:4]
+    assert [END, USAGE] == seen.document[-2:]
+    assert 1 == seen.not_scanned
+
+
+def test_a_webhook_that_only_flags_delays_nothing() -> None:
+    """The chunks leave as they come; it is asked when the answer is over, and what it has found is told."""
+    made = screen(guard("flag", webhook=URL, keywords=("oaf",)), stage="output")
+    stream, webhook = StreamScreen(made), FakeWebhook([FOUND])
+
+    assert CHUNKS == [one for came in CHUNKS for one in stream.feed(came)]
+    seen = asyncio.run(end_stream(stream, webhook))
+
+    assert [["you oaf", "hi", '["oaf"]', "hm"]] == [question["texts"] for _, question in webhook.asked]
+    assert [] == seen.document
+    assert {"guard": ["keyword", "insult"]} == categories(seen.verdicts)
 
 
 def test_a_text_of_a_stream_that_is_changed_stands_in_its_first_piece() -> None:
@@ -246,8 +260,9 @@ def test_a_streamed_answer_is_blocked_before_any_of_it_has_left() -> None:
 def test_chunks_without_texts_ask_nobody() -> None:
     """There is nothing to ask about."""
     webhook = FakeWebhook([])
-    made = screen(guard("block", webhook=URL), stage="output")
-    seen = asyncio.run(ask_about_chunks(made, [{"choices": [{"delta": None}]}, {"usage": {}}], webhook))
+    stream = StreamScreen(screen(guard("block", webhook=URL), stage="output"))
+    came: list[dict[str, Any]] = [{"choices": [{"delta": None}]}, {"usage": {}}]
+    assert [(), ()] == [stream.feed(one) for one in came]
 
-    assert [{"choices": [{"delta": None}]}, {"usage": {}}] == seen.document
+    assert came == asyncio.run(end_stream(stream, webhook)).document
     assert [] == webhook.asked

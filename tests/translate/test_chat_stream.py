@@ -403,6 +403,17 @@ def test_logprobs_and_citations_pass_in_the_contract_s_form() -> None:
     } == chunk["choices"][0]
 
 
+def test_logprobs_of_a_piece_of_text_pass() -> None:
+    """They come beside the text; null says that nobody asked for them."""
+    told = {"content": [{"token": "a", "logprob": -1, "bytes": [97]}]}
+    asked, unasked = (opened().feed(piece({"content": "a"}, logprobs=one)) for one in (told, None))
+
+    assert asked is not None
+    assert unasked is not None
+    assert told == asked["choices"][0]["logprobs"]
+    assert "logprobs" not in unasked["choices"][0]
+
+
 def test_a_recording_comes_in_pieces() -> None:
     """Speech passes as the contract declares it."""
     pieces: list[Document] = [{"id": "a", "x": 1}, {"data": "AA"}, {"transcript": "Hi"}, {"expires_at": 9}]

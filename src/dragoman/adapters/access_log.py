@@ -37,18 +37,26 @@ class CombinedLog:
     _now: Callable[[], datetime]
     _soon: Callable[[Callable[[], None]], object]
     _waiting: bool = attrs.field(default=False, init=False)
+    _told: tuple[datetime | None, str] = attrs.field(default=(None, ""), init=False)
 
     def answered(self, head: Mapping[str, Any], event: RequestEvent, *, address: str, size: int) -> None:
         """Write the line of a request: its *head* is the ASGI scope, *size* the bytes of its answer's body."""
         status = "-" if event.status is None else str(event.status)
         line = (
-            f"{_field(address)} - {_field(event.key_id or '-')} [{_time(self._now())}] "
+            f"{_field(address)} - {_field(event.key_id or '-')} [{self._time()}] "
             f'"{_request_line(head)}" {status} {size or "-"} "-" "{_agent(head)}"\n'
         )
         self._stream.write(line.encode("ascii"))
         if not self._waiting:
             self._waiting = True
             self._soon(self._flush)
+
+    def _time(self) -> str:
+        """Return the time, which is the same for all lines of a second. PERF: half of what a line takes."""
+        second = self._now().replace(microsecond=0)
+        if second != self._told[0]:
+            self._told = (second, _time(second))
+        return self._told[1]
 
     def _flush(self) -> None:
         self._waiting = False

@@ -214,10 +214,10 @@ def input_estimate(document: Mapping[str, Any], size: int) -> int:
     return max(1, size // _BYTES) + media * MEDIA_TOKENS
 
 
-def estimate(document: Mapping[str, Any], size: int) -> int:
-    """Return about how many tokens a request *document* of so many bytes will use with its answer, at most."""
+def output_estimate(document: Mapping[str, Any]) -> int:
+    """Return about how many tokens the answer to a request *document* will have, at most."""
     bound = _number(document, "max_completion_tokens", "max_tokens", "max_output_tokens") or OUTPUT_TOKENS
-    return input_estimate(document, size) + bound * (_number(document, "n") or 1)
+    return bound * (_number(document, "n") or 1)
 
 
 def _length(part: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from dragoman.guardrails.screen import BadGuardrailError, Screen, build_screen
 from dragoman.guardrails.screens import Screens
 from dragoman.guardrails.stream import StreamScreen
 from dragoman.guardrails.verdict import Blocked, Verdict
-from dragoman.guardrails.webhook import Webhook, WebhookUnavailableError, ask_about_chunks, ask_webhooks
+from dragoman.guardrails.webhook import Webhook, WebhookUnavailableError, ask_webhooks, end_stream
 from dragoman.guardrails.window import Look, Window, look
 
 __all__ = [
@@ -27,10 +27,10 @@ __all__ = [
     "Webhook",
     "WebhookUnavailableError",
     "Window",
-    "ask_about_chunks",
     "ask_webhooks",
     "build_screen",
     "check",
+    "end_stream",
     "look",
     "screen_input",
     "screen_output",

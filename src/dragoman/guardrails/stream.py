@@ -43,20 +43,24 @@ class _Call:
 
 
 class StreamScreen:
-    """What the chunks of one answer go through. With webhooks everything is kept until its end (`ask_about_chunks`)."""
+    """What the chunks of one answer go through.
+
+    Where webhooks watch, *seen* keeps what they are asked about (`end_stream`), and nothing leaves before they have
+    answered, unless all that watches only flags.
+    """
 
     def __init__(self, screen: Screen) -> None:
         """Take a screen for the output."""
-        self._screen = screen
+        self.screen = screen
+        self.seen: list[Document] = []
         self._tally = Tally()
         self._choices: dict[object, _Choice] = {}
-        self._kept: list[Document] = []
         self._last: Document = {}
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """What was found so far."""
-        return self._screen.verdicts(self._tally)
+        return self.screen.verdicts(self._tally)
 
     @property
     def not_scanned(self) -> int:
@@ -71,19 +75,18 @@ class StreamScreen:
         """
         self._last = chunk
         passing = self._pass(chunk)
-        if not self._screen.webhooks:
+        if not self.screen.webhooks:
             return passing
-        self._kept += passing
-        return ()
+        self.seen += passing
+        return () if self.screen.holds else passing
 
     def end(self) -> Sequence[Document]:
-        """Return what is left, where the answer ends without the end of each choice, and what was kept.
+        """Return what is left, where the answer ends without the end of each choice.
 
         Raises:
             Blocked: see `feed`.
         """
-        rest = [self._alone(index, delta) for index, choice in self._choices.items() if (delta := choice.end())]
-        return [*self._kept, *rest]
+        return [self._alone(index, delta) for index, choice in self._choices.items() if (delta := choice.end())]
 
     def _pass(self, chunk: Document) -> list[Document]:
         choices = chunk.get("choices")
@@ -105,13 +108,13 @@ class StreamScreen:
         """Return what of *choice* may go out, if anything; what has to go before it is added to *before*."""
         if not choice.keys() <= _OF_CHOICE:
             choice = self._mask_others(choice, _OF_CHOICE)
-        if self._screen.holds and choice.get(LOGPROBS) is not None:
+        if self.screen.holds and choice.get(LOGPROBS) is not None:
             choice = {**choice, LOGPROBS: None}
         delta = choice.get("delta")
         index = choice.get("index", 0)
         state = self._choices.get(index)
         if state is None:
-            state = self._choices[index] = _Choice(self._screen, self._tally)
+            state = self._choices[index] = _Choice(self.screen, self._tally)
         passing = state.feed(delta) if delta else delta
         if choice.get("finish_reason") is None:
             if passing == delta:
@@ -127,7 +130,7 @@ class StreamScreen:
     def _mask_others(self, document: Document, known: frozenset[str]) -> Document:
         """Return *document* with its members that are not *known* masked, which come whole."""
         others = {member: value for member, value in document.items() if member not in known}
-        masked = mask_document(self._screen, others, self._tally)
+        masked = mask_document(self.screen, others, self._tally)
         return document if masked is others else {**document, **masked}
 
     def _alone(self, index: object, delta: Document) -> Document:

@@ -15,6 +15,7 @@ import attrs
 from dragoman.guardrails.check import is_category
 from dragoman.guardrails.document import Screened
 from dragoman.guardrails.screen import Screen
+from dragoman.guardrails.stream import StreamScreen
 from dragoman.guardrails.texts import Place, changed, texts_of
 from dragoman.guardrails.verdict import UNAVAILABLE, Blocked, Verdict
 from dragoman.model import Finding, Guardrail
@@ -58,20 +59,24 @@ async def ask_webhooks(screen: Screen, screened: Screened, webhook: Webhook) -> 
     return await _ask_all(screen, screened, groups, webhook)
 
 
-async def ask_about_chunks(screen: Screen, chunks: Sequence[Mapping[str, Any]], webhook: Webhook) -> Screened:
-    """Return the *chunks* of a whole answer as the webhooks of *screen* leave them.
+async def end_stream(stream: StreamScreen, webhook: Webhook) -> Screened:
+    """Return the chunks that a *stream* which webhooks watch has left to send, as a list, with all that was found.
 
-    They are asked about texts, not about their pieces; one that was changed stands in the place of its first piece.
+    They are asked about whole texts; one that was changed stands in the place of its first piece.
 
     Raises:
         Blocked: see `ask_webhooks`.
     """
+    rest = stream.end()
+    chunks = [*stream.seen, *rest]
     groups: dict[tuple[object, ...], list[Place]] = {}
     for chunk in chunks:
         for choice in chunk.get("choices") or ():
             for place, path in _pieces(choice.get("delta") or {}):
                 groups.setdefault((choice.get("index", 0), *path), []).append(place)
-    return await _ask_all(screen, Screened(document=list(chunks)), list(groups.values()), webhook)
+    screened = Screened(document=chunks, verdicts=stream.verdicts, not_scanned=stream.not_scanned)
+    asked = await _ask_all(stream.screen, screened, list(groups.values()), webhook)
+    return asked if stream.screen.holds else attrs.evolve(asked, document=rest)
 
 
 def _pieces(delta: Mapping[str, Any]) -> Iterator[tuple[Place, tuple[object, ...]]]:

@@ -33,7 +33,7 @@ class MessageReading:
         self.done = False
         self._stream = MessageStream()
 
-    def read(self, event: Event) -> tuple[Document, ...]:
+    def read(self, event: Event) -> Document | None:
         """Return the chunk that *event* stands for, if it does for one."""
         document = object_in(event.data)
         if is_error(document):
@@ -43,7 +43,7 @@ class MessageReading:
         except GrammarError as error:
             raise UpstreamError(Fault(error.reason.value)) from None
         self.done = self._stream.finished
-        return () if chunk is None else (chunk,)
+        return chunk
 
     def may_end(self) -> bool:
         """Never: it says so."""

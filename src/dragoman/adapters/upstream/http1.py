@@ -30,7 +30,9 @@ READ: Final = 64 * 1024
 _TOLERANCE: Final = 0.001
 """The clock of uvloop has no finer steps, in seconds."""
 
-_KEPT: Final[Mapping[bytes, str]] = {name.encode(): name for name in KEPT}
+_LENGTH: Final = "content-length"
+_CODING: Final = "transfer-encoding"
+_NOTED: Final[Mapping[bytes, str]] = {name.encode(): name for name in KEPT | {_LENGTH, _CODING}}
 _INTERIM: Final = 200
 """Statuses below are interim: another head follows (RFC 9110, section 15.2)."""
 _BODILESS: Final = frozenset({204, 304})
@@ -109,9 +111,15 @@ class Exchange:
         while not pieces:
             if self.failure is not None:
                 raise UpstreamError(self.failure, status=self.status)
-            if self.ended:
+            connection = self._connection
+            if connection is None:
                 return b""
-            await self._change()
+            self._waiter = connection.loop.create_future()  # PERF: `_change` in line; it is for every event
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                await self.aclose()
+                raise
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self.size > BUFFERED and self._connection is not None:
@@ -337,18 +345,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header that anybody reads, and note how the body will end."""
+        noted = _NOTED.get(name.lower())
+        if noted is None:
+            return
         exchange = self._exchange
         if exchange is None or self.stage is not HEAD:
             return
-        name = name.lower()
-        if (kept := _KEPT.get(name)) is not None:
-            exchange.headers[kept] = value.decode("latin-1")
-        elif name == b"content-length":
+        if noted is _LENGTH or noted is _CODING:
             self._framed = True
-        elif name == b"transfer-encoding":
-            self._framed = True
-            if value.lower() != b"chunked":
+            if noted is _CODING and value.lower() != b"chunked":
                 self.fail(Fault.GARBLED)
+        else:
+            exchange.headers[noted] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Begin the body, unless another head follows."""
@@ -470,7 +478,8 @@ class Http1Engine:
                     # One that does not answer leaves the others their part of the time.
                     share = ((deadline.when() or 0.0) - self.loop.time()) / left
                     try:
-                        return await asyncio.wait_for(self._open_to(addresses[-left]), share)
+                        async with asyncio.timeout(share):
+                            return await self._open_to(addresses[-left])
                     except (OSError, TimeoutError):
                         if left == 1:
                             raise

@@ -45,24 +45,24 @@ class ChatReading:
         self._unsealed = unsealed
         self._open: dict[object, bool] = {}
 
-    def read(self, event: Event) -> tuple[Document, ...]:
-        """Return the chunk that *event* carries."""
+    def read(self, event: Event) -> Document | None:
+        """Return the chunk that *event* carries, if it does."""
         if event.data == END:
             self.done = True
-            return ()
+            return None
         try:
             document = object_in(event.data)
         except UpstreamError:
             # Two blanks before the sentinel, and events without data, are common enough among small servers.
             self.done = event.data.strip() == END
             if self.done or not event.data.strip():
-                return ()
+                return None
             raise
         if is_error(document) or event.name == "error":
             raise fault_inside(document)
         if self._unsealed:
             self._note(document)
-        return (document,)
+        return document
 
     def may_end(self) -> bool:
         """Whether the server ends its streams like this, and every choice has a finish reason."""

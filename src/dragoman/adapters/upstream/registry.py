@@ -134,7 +134,7 @@ class Providers:
     _retired: list[Engine] = attrs.field(factory=list, init=False)
 
     def replace(self, providers: Iterable[Provider]) -> None:
-        """Put *providers* in force, in place of those that were.
+        """Put *providers* in force, in place of those that were; inside the loop, once an upstream was asked for.
 
         Raises:
             ProviderError: when one cannot be built; then nothing has changed.

@@ -6,7 +6,7 @@ Laws of this file:
 - Nothing is read of an answer with a content encoding: it was asked for none, and what it unfolds to has no bound.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, Self
 
@@ -70,8 +70,8 @@ class Reading(Protocol):
     done: bool
     """Whether the stream has said that it is at its end."""
 
-    def read(self, event: Event) -> Iterable[Document]:
-        """Return the chunks that *event* stands for.
+    def read(self, event: Event) -> Document | None:
+        """Return the chunk that *event* stands for, if it does for one.
 
         Raises:
             UpstreamError: for one that tells of an error, or does not belong into such a stream.
@@ -140,7 +140,9 @@ class EventChunks:
         reading = self._reading
         try:
             for event in self._feed.feed(piece):
-                batch += reading.read(event)
+                chunk = reading.read(event)
+                if chunk is not None:
+                    batch.append(chunk)
                 if reading.done:
                     self._answer.over()
                     break
