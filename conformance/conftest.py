@@ -14,11 +14,11 @@ from gateways import DIALECTS
 
 PHASES: Final = (1, 2)
 
-OVER_SOCKETS: Final = {1: ("/", "/ibex"), 2: ("/ibex",)}
+OVER_SOCKETS: Final = {1: ("/", "/ibex"), 2: ("/",)}
 """The mounts that are judged over a socket as well, by phase, where nobody asks for all: they share a server."""
 
-WITH_SDKS: Final = ("/", "/ibex")
-"""The mounts of the server of Phase 2 where nobody asks for all: the SDKs talk to the first."""
+GENERATED_OVER_SOCKETS: Final = ("/ibex",)
+"""Those of them that are asked generated cases, which take longest, in either phase."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,11 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a target on each mount, in process and over a socket."""
     if "target" in metafunc.fixturenames:
-        every = metafunc.config.getoption("--every-socket")
         targets = [(phase, mount, "inside") for phase in PHASES for mount in DIALECTS]
-        targets += [
-            (phase, mount, "outside") for phase in PHASES for mount in (DIALECTS if every else OVER_SOCKETS[phase])
-        ]
+        for phase in PHASES:
+            mounts = GENERATED_OVER_SOCKETS if "run" in metafunc.fixturenames else OVER_SOCKETS[phase]
+            every = metafunc.config.getoption("--every-socket")
+            targets += [(phase, mount, "outside") for mount in (DIALECTS if every else mounts)]
         names = [f"{DIALECTS[mount]}-phase{phase}-{where}" for phase, mount, where in targets]
         metafunc.parametrize("target", targets, ids=names, indirect=True, scope="session")
 
@@ -55,7 +55,7 @@ def forwarding_inside() -> Iterator[Court]:
 @pytest.fixture(scope="session")
 def forwarding_outside(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Court]:
     """The real gateway behind a socket, in Phase 2."""
-    served = DIALECTS if pytestconfig.getoption("--every-socket") else WITH_SDKS
+    served = DIALECTS if pytestconfig.getoption("--every-socket") else (*OVER_SOCKETS[2], *GENERATED_OVER_SOCKETS)
     mounts = {mount: DIALECTS[mount] for mount in served}
     with courts.outside(tmp_path_factory.mktemp("forwarding"), mounts, phase=2) as court:
         yield court
@@ -96,14 +96,9 @@ def forwarding_root(forwarding_inside: Court) -> Target:
 
 
 @pytest.fixture(scope="session")
-def run(target: Target, pytestconfig: pytest.Config) -> Run:
-    """What Schemathesis saw of the target: it is asked once, and several tests look at it.
-
-    In Phase 1 and in process each path is fuzzed in full, so that elsewhere those of one operation are alike.
-    """
-    forwards = any(operation.phase == 2 for operation in target.promises.operations)
-    again = forwards or target.transport.app is None
-    return judge(target, alike=again and not pytestconfig.getoption("--every-socket"))
+def run(target: Target) -> Run:
+    """What Schemathesis saw of the target: it is asked once, and several tests look at it."""
+    return judge(target)
 
 
 @pytest.fixture(scope="session")
