@@ -350,6 +350,11 @@ def test_usage_that_nobody_stated_is_estimated() -> None:
     assert {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} == nothing["usage"]
 
 
+def test_usage_is_known_when_it_is_stated() -> None:
+    """Also beside a piece of text, and of a stream that is cut behind it."""
+    assert Usage(input_tokens=3, output_tokens=4) == opened(piece({"content": "a"}) | {"usage": USAGE}).usage
+
+
 def test_a_usage_of_nothing_is_not_no_usage() -> None:
     """Zero tokens are what the upstream has said."""
     zero = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -396,6 +401,17 @@ def test_logprobs_and_citations_pass_in_the_contract_s_form() -> None:
             ]
         },
     } == chunk["choices"][0]
+
+
+def test_logprobs_of_a_piece_of_text_pass() -> None:
+    """They come beside the text; null says that nobody asked for them."""
+    told = {"content": [{"token": "a", "logprob": -1, "bytes": [97]}]}
+    asked, unasked = (opened().feed(piece({"content": "a"}, logprobs=one)) for one in (told, None))
+
+    assert asked is not None
+    assert unasked is not None
+    assert told == asked["choices"][0]["logprobs"]
+    assert "logprobs" not in unasked["choices"][0]
 
 
 def test_a_recording_comes_in_pieces() -> None:

@@ -48,7 +48,7 @@ BREAKS: Final[Mapping[str, Callable[[list[Document]], None]]] = {
     "function call": lambda chunks: chunks[3]["choices"][0]["delta"]["function_call"].pop("name"),
     "usage is null": lambda chunks: chunks[1].pop("usage"),
     "choices are not empty": lambda chunks: chunks[2].update(choices=[]),
-    "the last chunk has the usage": lambda chunks: chunks.pop(),  # type: ignore[dict-item, return-value]
+    "the last chunk has the usage": lambda chunks: chunks.__delitem__(-1),
     "there is no choice": lambda chunks: chunks.__delitem__(slice(0, 5)),
 }
 

@@ -6,7 +6,7 @@ Laws of this file:
   makes of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -149,17 +149,23 @@ def _add_texts(known: Document, said: Mapping[str, Any], *, joined: AbstractSet[
         known[name] = known[name] + value if name in joined and name in known else value
 
 
-def replay(document: Mapping[str, Any]) -> Iterator[Document]:
-    """Yield a whole completion, which `completion` has made, as the chunks of an upstream that streams it.
+def replay(document: object) -> list[Document]:
+    """Return the chunks in which an upstream could have streamed the completion that it has sent whole.
 
-    It is for upstreams that answer whole although a stream was asked for.
+    It is for upstreams that do so although a stream was asked for. The chunks are as untrusted as the *document*.
+
+    Raises:
+        GrammarError: for what has not even the outline of a completion.
     """
-    for choice in document["choices"]:
-        delta = dict(choice["message"])
-        if "tool_calls" in delta:
-            delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(delta["tool_calls"])]
-        piece = {"index": choice["index"], "delta": delta, "finish_reason": choice["finish_reason"]}
-        if "logprobs" in choice:
-            piece["logprobs"] = choice["logprobs"]
-        yield {"choices": [piece], "service_tier": document.get("service_tier")}
-    yield {"choices": [], "usage": document.get("usage")}
+    document = object_of(document, "completion")
+    require_no_error(document)
+    chunks: list[Document] = []
+    for place, choice in enumerate(array_of(document.get("choices"), "choices")):
+        stated = object_of(choice, "choice")
+        delta = dict(object_of(stated.get("message"), "message"))
+        if delta.get("tool_calls") is not None:
+            calls = array_of(delta["tool_calls"], "tool calls")
+            delta["tool_calls"] = [{**object_of(call, "tool call"), "index": at} for at, call in enumerate(calls)]
+        piece = {**stated, "index": choice_index(stated, place), "delta": delta}
+        chunks.append({"choices": [piece], "service_tier": document.get("service_tier")})
+    return [*chunks, {"choices": [], "usage": document.get("usage")}]

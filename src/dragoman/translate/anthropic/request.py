@@ -5,8 +5,8 @@ Laws of this file:
 - Nothing is written into it that nobody said, but for `max_tokens`, which the Messages API insists on.
 - What is left out: `frequency_penalty`, `presence_penalty`, `logit_bias`, `seed`, `top_logprobs`, `reasoning_effort`,
   `verbosity`, `prediction`, `service_tier`, `store`, `metadata`, `moderation`, `prompt_cache_*`, the names of
-  participants, the detail of images, `strict` of tools, `top_p` beside `temperature`, and members that OpenAI does not
-  know.
+  participants, the detail of images, `strict` of tools, `temperature` and `top_p` unless the upstream takes them, and
+  members that OpenAI does not know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,11 @@ _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "required": "any", "none":
 _JSON: Final = "Answer with JSON and nothing else: no explanation, and no code fence."
 
 
-def messages_request(document: Mapping[str, Any], *, model: str, stream: bool) -> Document:
+def messages_request(document: Mapping[str, Any], *, model: str, stream: bool, sampling: bool = False) -> Document:
     """Return the request to the Messages API that asks *model* what *document* asks.
+
+    Temperature and `top_p` are passed on with *sampling* only: version 2026-10-21 of the API refuses both, and so do
+    models since Opus 4.7 in the version before it.
 
     Raises:
         UntranslatableError: naming what there is no word for.
@@ -64,7 +67,7 @@ def messages_request(document: Mapping[str, Any], *, model: str, stream: bool) -
     schema = _strict_schema(document.get("response_format"))
     if schema is not None:
         request["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
-    return request | _sampling(document) | _tools(document, turns)
+    return request | _stops(document) | (_sampling(document) if sampling else {}) | _tools(document, turns)
 
 
 def _require_translatable(document: Mapping[str, Any]) -> None:
@@ -104,12 +107,15 @@ def _sampling(document: Mapping[str, Any]) -> Document:
     if document.get("temperature") is not None:
         chosen["temperature"] = min(document["temperature"], _WARMEST)
     elif document.get("top_p") is not None:
-        chosen["top_p"] = document["top_p"]  # newer models refuse it beside a temperature
-    stop = document.get("stop") or ()
-    sequences = [one for one in ([stop] if isinstance(stop, str) else stop) if one.strip()]
-    if sequences:
-        chosen["stop_sequences"] = sequences
+        chosen["top_p"] = document["top_p"]  # Claude 4.5 refuses it beside a temperature
     return chosen
+
+
+def _stops(document: Mapping[str, Any]) -> Document:
+    stop = document.get("stop") or ()
+    # The other side refuses a sequence without a visible character.
+    sequences = [one for one in ([stop] if isinstance(stop, str) else stop) if one.strip()]
+    return {"stop_sequences": sequences} if sequences else {}
 
 
 def _tools(document: Mapping[str, Any], turns: Sequence[Document]) -> Document:
