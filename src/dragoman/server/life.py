@@ -7,6 +7,7 @@ Laws of this file:
 
 import asyncio
 import contextlib
+import copyreg
 import logging
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -51,6 +53,14 @@ class Ending:
 
     delay: float = 1.0
     grace: float = 30.0
+
+
+def _thawed(mapping: MappingProxyType[Any, Any]) -> tuple[Any, tuple[dict[Any, Any]]]:
+    """Return how *mapping* is made again."""
+    return MappingProxyType, (dict(mapping),)
+
+
+copyreg.pickle(MappingProxyType, _thawed)  # settings hold such mappings, and workers get their settings pickled
 
 
 class Config(uvicorn.Config):
