@@ -55,9 +55,13 @@ class Ending:
     grace: float = 30.0
 
 
+def _frozen(members: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(members)
+
+
 def _thawed(mapping: MappingProxyType[Any, Any]) -> tuple[Any, tuple[dict[Any, Any]]]:
-    """Return how *mapping* is made again."""
-    return MappingProxyType, (dict(mapping),)
+    """Return what makes *mapping* again, and from what: its class has no name under which pickle finds it."""
+    return _frozen, (dict(mapping),)
 
 
 copyreg.pickle(MappingProxyType, _thawed)  # settings hold such mappings, and workers get their settings pickled
