@@ -7,7 +7,6 @@ Laws of this file:
 
 import asyncio
 import contextlib
-import copyreg
 import logging
 import multiprocessing
 import os
@@ -20,7 +19,6 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
-from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -53,18 +51,6 @@ class Ending:
 
     delay: float = 1.0
     grace: float = 30.0
-
-
-def _frozen(members: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    return MappingProxyType(members)
-
-
-def _thawed(mapping: MappingProxyType[Any, Any]) -> tuple[Any, tuple[dict[Any, Any]]]:
-    """Return what makes *mapping* again, and from what: its class has no name under which pickle finds it."""
-    return _frozen, (dict(mapping),)
-
-
-copyreg.pickle(MappingProxyType, _thawed)  # settings hold such mappings, and workers get their settings pickled
 
 
 class Config(uvicorn.Config):
