@@ -12,7 +12,7 @@ from gateway_conformance.rules import confirms
 from dragoman.app import Guard
 from dragoman.model import NOBODY, Provider, Usage, rate_of
 from dragoman.ports import Fault, UpstreamError
-from fakes import NOW, OWN, PRINCIPAL, REQUEST_ID, TOKEN, FakeIdentity, effective, example
+from fakes import NOW, OWN, PRINCIPAL, REQUEST_ID, TOKEN, FakeIdentity, Said, effective, example
 from forwarding import (
     ASKED,
     DOWN,
@@ -264,12 +264,29 @@ def test_an_answer_that_breaks_the_contract_goes_to_nobody_and_the_next_target_i
 
 @confirms("ADR-0043.R9")
 def test_a_chunk_that_breaks_the_contract_ends_the_stream() -> None:
-    """A chunk that the contract does not allow is not passed on."""
-    forwarder = build_forwarder([[chunk({"content": "a"}), chunk({"audio": {"id": 7}})]])
+    """A chunk that is none, or that the contract of the mount does not allow, is not passed on."""
+    strict = effective(phases={"chat": 2})
+    text = strict["components"]["schemas"]["ChatDelta"]["properties"]["content"]
+    text["maxLength"] = 5
+    said: list[Said] = [[chunk({"content": "short"})], [chunk({"content": "too long"})]]
+    garbled: list[Said] = [[chunk({"content": "short"}), chunk({"audio": {"id": 7}})]]
+    for forwarder in (build_forwarder(said, document=strict), build_forwarder(garbled)):
+        *_, last = events_of(post(forwarder.house.app, STREAM).body)
 
-    *_, last = events_of(post(forwarder.house.app, STREAM).body)
+        assert filled("upstream_unavailable") == json.loads(last)
+        assert ["garbled"] == [entry.outcome for entry in forwarder.ledger.entries]
 
-    assert filled("upstream_unavailable") == json.loads(last)
+
+def test_a_fault_of_ours_is_in_the_ledger_as_one() -> None:
+    """What the gateway itself fails with, whole or in a stream, is settled, and told as the contract's 500."""
+    whole = build_forwarder(RuntimeError("canary"))
+    stream = build_forwarder([[chunk({"content": "a"})], RuntimeError("canary")])
+
+    answers = [post(whole.house.app, ASKED), post(stream.house.app, STREAM)]
+
+    assert [500, 200] == [answer.status for answer in answers]
+    for forwarder in (whole, stream):
+        assert ["internal_error"] == [entry.outcome for entry in forwarder.ledger.entries]
 
 
 @pytest.mark.parametrize(
