@@ -50,9 +50,11 @@ def forwarding_inside() -> Iterator[Court]:
 
 
 @pytest.fixture(scope="session")
-def forwarding_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
+def forwarding_outside(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Court]:
     """The real gateway behind a socket, in Phase 2."""
-    with courts.outside(tmp_path_factory.mktemp("forwarding"), phase=2) as court:
+    served = DIALECTS if pytestconfig.getoption("--every-socket") else OVER_SOCKETS[2]
+    mounts = {mount: DIALECTS[mount] for mount in served}
+    with courts.outside(tmp_path_factory.mktemp("forwarding"), mounts, phase=2) as court:
         yield court
 
 

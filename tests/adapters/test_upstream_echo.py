@@ -360,6 +360,14 @@ MEMBERS: Final = st.fixed_dictionaries(
 
 
 @confirms("ADR-0038.R17")
+def test_a_tool_without_a_name_is_not_called() -> None:
+    """The contract takes an empty name of a custom tool; what has none cannot be called, so that the text is echoed."""
+    told = answer({"role": "user", "content": "hello"}, tool_choice={"type": "custom", "custom": {"name": ""}})
+
+    assert "hello" == told["choices"][0]["message"]["content"]
+
+
+@confirms("ADR-0038.R17")
 @given(MESSAGES, MEMBERS)
 def test_it_takes_whatever_the_contract_takes(messages: list[Document], more: Document) -> None:
     """Every request that fits the contract has an answer that fits it too, the same whole, streamed, and once more."""
@@ -398,7 +406,17 @@ def test_embeddings_have_the_form_that_is_asked_for() -> None:
     numbers = struct.unpack("<3f", base64.b64decode(packed["embedding"]))
 
     assert [pytest.approx(number, abs=1e-6) for number in plain["embedding"]] == list(numbers)
-    assert (
-        Fault.REJECTED
-        is asyncio.run(fault(EchoUpstream().embed({"input": "a", "dimensions": 10**9}, model="m", timeouts=LONG))).fault
-    )
+    for stated in ("a", ["a"] * 2048):
+        asked: dict[str, Any] = {"input": stated, "dimensions": 65_537 if stated == "a" else 65_536}
+        rejected = asyncio.run(fault(EchoUpstream().embed(asked, model="m", timeouts=LONG)))
+
+        assert Fault.REJECTED is rejected.fault
+
+
+@confirms("ADR-0038.R17")
+def test_embeddings_take_the_numbers_of_the_contract() -> None:
+    """As many dimensions as the contract has, and numbers that are integers to it: 3.0 is 3."""
+    [large] = vectors(input="a", dimensions=65_536)["data"]
+    [tokens] = vectors(input=[1.0, 2], dimensions=3.0)["data"]
+
+    assert (65_536, 3) == (len(large["embedding"]), len(tokens["embedding"]))

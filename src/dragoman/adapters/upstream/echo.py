@@ -31,7 +31,11 @@ MOST_CHARACTERS: Final = 32 * 1024
 DIMENSIONS: Final = 256
 """How many an embedding has, unless it is said."""
 
-MOST_DIMENSIONS: Final = 4096
+MOST_DIMENSIONS: Final = 65_536
+"""The most that the contract takes."""
+
+MOST_NUMBERS: Final = 1 << 22
+"""The most numbers of all embeddings of an answer: some tens of megabytes."""
 
 _WORD: Final = re.compile(r"\s*\S+|\s+")
 
@@ -177,7 +181,7 @@ def _called(document: Document) -> Choice | None:
             schema = _schema_of(name, [tool["function"] for tool in tools if tool["type"] == "function"])
             function = {"name": name, "arguments": orjson.dumps(minimal(schema)).decode()}
             return called("function", function)
-        case {"type": "custom", "custom": {"name": str(name)}}:
+        case {"type": "custom", "custom": {"name": str(name)}} if name:
             return called("custom", {"name": name, "input": _asked(document["messages"])})
         case _:
             return None
@@ -199,10 +203,10 @@ def _schema_of(name: str, functions: Iterable[Mapping[str, Any]]) -> object:
 
 def embedded(document: Document, model: str) -> Document:
     """Return the embeddings of every input of *document*."""
-    dimensions = document.get("dimensions") or DIMENSIONS
-    if dimensions > MOST_DIMENSIONS:
-        raise UpstreamError(Fault.REJECTED, status=400, code="integer_above_max_value", param="dimensions")
+    dimensions = int(document.get("dimensions") or DIMENSIONS)  # 3.0 is an integer to JSON Schema
     inputs = _inputs(document["input"])
+    if dimensions > MOST_DIMENSIONS or len(inputs) * dimensions > MOST_NUMBERS:
+        raise UpstreamError(Fault.REJECTED, status=400, code="integer_above_max_value", param="dimensions")
     encode: Callable[[list[float]], object] = _in_base64 if document.get("encoding_format") == "base64" else list
     prompt = sum(len(words(one)) if isinstance(one, str) else len(one) for one in inputs)
     return {
@@ -218,7 +222,7 @@ def embedded(document: Document, model: str) -> Document:
 
 def _inputs(stated: Any) -> list[str | list[int]]:  # noqa: ANN401 - as the contract lets it be
     """Return the inputs of a request: a text, texts, tokens, or lists of tokens."""
-    return [stated] if isinstance(stated, str) or (stated and isinstance(stated[0], int)) else list(stated)
+    return [stated] if isinstance(stated, str) or (stated and isinstance(stated[0], int | float)) else list(stated)
 
 
 def _vector(one: str | list[int], dimensions: int) -> list[float]:
