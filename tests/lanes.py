@@ -22,7 +22,7 @@ import attrs
 from dragoman.adapters.ledger import ledger_path
 from dragoman.ports import Administration
 from fault_proxy import FaultProxy, fault_proxy
-from process import LOOPBACK, PATIENCE, Answer, Served, served
+from process import LOOPBACK, PATIENCE, Answer, Served, ask, served
 from sink import Sink, sinking
 from stores import SCOPES, administer
 
@@ -178,6 +178,12 @@ class Gateway:
         self.told.append(repr(told).encode() + body)
         return Answer(status=answer.status, headers=told, body=body)
 
+    def get(self, path: str) -> Answer:
+        """Return the answer to a request without a body."""
+        answer = ask(self.served.port, f"GET {path} HTTP/1.1", Authorization=f"Bearer {self.token}")
+        self.told.append(repr(answer.headers).encode() + answer.body)
+        return answer
+
     @contextmanager
     def asking(
         self,
@@ -260,7 +266,7 @@ def gateway(folder: Path, lanes: Sequence[Lane], **variables: str) -> Iterator[G
 
     async def furnished(administration: Administration) -> str:
         await administration.create_organization("acme")
-        return (await administration.create_key("acme", scopes=SCOPES)).token
+        return (await administration.create_key("acme", scopes=SCOPES | {"metrics"})).token
 
     store, settings = folder / "store.db", folder / "dragoman.toml"
     token = administer(store, furnished)

@@ -205,6 +205,21 @@ def test_a_stream_is_in_the_ledger_before_its_end_goes_out() -> None:
     assert {0} == {entries for body, entries in seen if b"delta" in body and b"[DONE]" not in body}
 
 
+@confirms("ADR-0043.R4")
+@pytest.mark.parametrize("sound", [0, 2])
+def test_what_comes_together_with_garbage_goes_out_before_the_error(sound: int) -> None:
+    """Chunks that were sound are not lost because one behind them, which arrived with it, is none."""
+    texts = ["a", "b"][:sound]
+    packet = [*[chunk({"content": text}) for text in texts], chunk({"content": 5})]
+    forwarder = build_forwarder([[chunk({"role": "assistant", "content": ""})], packet])
+
+    first, *chunks, error = events_of(post(forwarder.house.app, STREAM).body)
+
+    assert "chunk" in first
+    assert texts == [json.loads(one)["choices"][0]["delta"]["content"] for one in chunks]
+    assert "upstream_unavailable" == json.loads(error)["error"]["code"]
+
+
 @pytest.mark.parametrize("error", [UpstreamError(Fault.CUT), UpstreamError(Fault.FAILED), UpstreamError(Fault.GARBLED)])
 @confirms("ADR-0043.R4")
 def test_a_stream_that_breaks_ends_with_one_error_event(error: UpstreamError) -> None:

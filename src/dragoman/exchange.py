@@ -229,19 +229,22 @@ class ChatEvents:
     _grammar: ChatStream
     _window: _Window | None
     _form: Form
+    _broken: GrammarError | None = None
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the events that arrive together, as soon as they do."""
-        account, feed, window = self._account, self._grammar.feed, self._window
+        account, window = self._account, self._window
         try:
             async for arrived in self._routed.value:
-                said: Sequence[Document] = [chunk for document in arrived if (chunk := feed(document)) is not None]
+                said = self._sound(arrived)
                 if said:
                     account.begin()
                 if window is not None:
                     said = window.passing(said)
                 if said:
                     yield self._frames(said)
+                if self._broken is not None:
+                    raise self._broken
             usage = self._grammar.end(estimate=self._estimate())
             rest = [] if window is None else await window.rest(account)
             if usage is not None:
@@ -264,6 +267,18 @@ class ChatEvents:
     async def aclose(self) -> None:
         """Close what is open, and settle; a caller who has left is settled with what he got."""
         await self._end(GeneratorExit())
+
+    def _sound(self, arrived: Sequence[Document]) -> Sequence[Document]:
+        """Return what goes on of the chunks that *arrived*; one that is none is noted, and goes behind those before."""
+        feed, said = self._grammar.feed, []
+        try:
+            for document in arrived:
+                chunk = feed(document)
+                if chunk is not None:
+                    said.append(chunk)
+        except GrammarError as error:
+            self._broken = error
+        return said
 
     def _frames(self, chunks: Sequence[Document]) -> bytes:
         form = self._form
