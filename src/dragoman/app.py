@@ -10,7 +10,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,7 @@ from dragoman.adapters.log import build_log
 from dragoman.adapters.metrics import MemoryMeter
 from dragoman.adapters.secret import build_secret_identity
 from dragoman.adapters.store import follow_store, open_store, read_store
-from dragoman.adapters.upstream.registry import ProviderError, Providers
+from dragoman.adapters.upstream.registry import ProviderError, Providers, check_provider
 from dragoman.adapters.webhook import HttpWebhooks
 from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
@@ -45,7 +45,7 @@ from dragoman.gate.limits import Limits
 from dragoman.gate.room import Room
 from dragoman.gate.usage import TokenLimits
 from dragoman.guardrails import Screens, Webhook, check
-from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal, Rate
+from dragoman.model import SECOND, Agent, AgentId, Alias, Guardrail, KeyId, OrganizationId, Principal, Provider, Rate
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
 from dragoman.pipeline import Pipeline, Route, bind, possible_refusals
@@ -286,16 +286,20 @@ def mark_of(provider: str, model: str | None) -> str:
     return hashlib.sha256(f"{provider} {model or ''}".encode()).hexdigest()[:8]
 
 
+def catalogue_problems(providers: Iterable[Provider], guardrails: Iterable[Guardrail]) -> list[str]:
+    """Return what is wrong with *providers* and *guardrails* that no schema can say, each with its name."""
+    told = [f"provider {one.name}: {problem}" for one in providers for problem in check_provider(one)]
+    return told + [f"guardrail {one.key}: {problem}" for one in guardrails for problem in check(one)]
+
+
 def _provide(providers: Providers, router: Router, directory: Directory) -> None:
     """Put the providers of *directory* in force.
 
     Raises:
         StoreError: naming what of them cannot be used.
     """
-    for guardrail in directory.guardrails_in_force:
-        if problems := check(guardrail):
-            message = f"guardrail {guardrail.key}: {'; '.join(problems)}"
-            raise StoreError(message)
+    if problems := catalogue_problems(directory.providers.values(), directory.guardrails_in_force):
+        raise StoreError(problems[0])
     try:
         providers.replace(directory.providers.values())
     except ProviderError as error:

@@ -244,7 +244,7 @@ class ChatEvents:
                 if said:
                     yield self._frames(said)
                 if self._broken is not None:
-                    raise self._broken
+                    raise self._broken  # noqa: TRY301 - it was raised before, and waited for what came with it
             usage = self._grammar.end(estimate=self._estimate())
             rest = [] if window is None else await window.rest(account)
             if usage is not None:
