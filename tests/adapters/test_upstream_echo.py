@@ -366,6 +366,14 @@ MEMBERS: Final = st.fixed_dictionaries(
 
 
 @confirms("ADR-0038.R17")
+def test_what_is_an_integer_to_a_schema_is_one() -> None:
+    """2.0 choices of at most 1.0 tokens are two of one word each."""
+    told = answer({"role": "user", "content": "hello there"}, n=2.0, max_tokens=1.0)
+
+    assert ["hello", "hello"] == [choice["message"]["content"] for choice in told["choices"]]
+
+
+@confirms("ADR-0038.R17")
 def test_a_tool_without_a_name_is_not_called() -> None:
     """The contract takes an empty name of a custom tool; what has none cannot be called, so that the text is echoed."""
     told = answer({"role": "user", "content": "hello"}, tool_choice={"type": "custom", "custom": {"name": ""}})

@@ -66,7 +66,7 @@ def words(text: str) -> list[str]:
 def echoed(document: Document, model: str) -> Reply:
     """Return the answer to *document*."""
     choice = _choice(document)
-    number = document.get("n") or 1
+    number = int(document.get("n") or 1)  # 2.0 is an integer to JSON Schema
     prompt = sum(_tokens(message) for message in document["messages"])
     return Reply(model=model, choices=[choice] * number, usage=usage(prompt, spent(choice) * number))
 
@@ -135,7 +135,7 @@ def _choice(document: Document) -> Choice:
     for end in [ends] if isinstance(ends, str) else ends or ():
         text = text.partition(end)[0] if end else text
     tokens = words(text)
-    limit = min(document.get("max_completion_tokens") or document.get("max_tokens") or MOST_TOKENS, MOST_TOKENS)
+    limit = min(int(document.get("max_completion_tokens") or document.get("max_tokens") or MOST_TOKENS), MOST_TOKENS)
     return spoken(tokens[:limit], finish="length" if limit < len(tokens) else "stop")
 
 
@@ -203,7 +203,7 @@ def _schema_of(name: str, functions: Iterable[Mapping[str, Any]]) -> object:
 
 def embedded(document: Document, model: str) -> Document:
     """Return the embeddings of every input of *document*."""
-    dimensions = int(document.get("dimensions") or DIMENSIONS)  # 3.0 is an integer to JSON Schema
+    dimensions = int(document.get("dimensions") or DIMENSIONS)
     inputs = _inputs(document["input"])
     if dimensions > MOST_DIMENSIONS or len(inputs) * dimensions > MOST_NUMBERS:
         raise UpstreamError(Fault.REJECTED, status=400, code="integer_above_max_value", param="dimensions")
