@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import sleep
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -144,7 +144,12 @@ def _rejecting(status: int) -> Callable[[Received], Reply]:
 
 
 def _sound_and_talkative(received: Received) -> Reply:
-    more = {"provider": PROVIDER, "system_fingerprint": MODEL, "service_tier": KEY, "x_groq": {"id": KEY}}
+    more: dict[str, Any] = {
+        "provider": PROVIDER,
+        "system_fingerprint": MODEL,
+        "service_tier": KEY,
+        "x_groq": {"id": KEY},
+    }
     if received.document.get("stream"):
         return stream(*[{**one, **more, "id": PROVIDER, "model": MODEL} for one in chunks()])
     return whole(completion(model=MODEL, **more), server=PROVIDER, location=f"http://{received.headers['host']}/")
