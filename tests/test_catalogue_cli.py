@@ -37,7 +37,7 @@ NEW: Final = """\
     key: env:VENDOR_KEY
     headers.X-Team: (a text)
     headers.X-Token: file:/run/token
-    quirks: no-usage
+    quirks: max_tokens
     private: true
     capacity: 8
 + provider echo

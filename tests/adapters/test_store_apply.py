@@ -193,7 +193,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(path: Path, prune: Prune) 
         ),
         (
             with_provider(quirks=frozenset(), private=False, capacity=9),
-            {"quirks": (["no-usage"], []), "private": (True, False), "capacity": (8, 9)},
+            {"quirks": (["max_tokens"], []), "private": (True, False), "capacity": (8, 9)},
         ),
         (
             lambda declared: attrs.evolve(
