@@ -4,6 +4,7 @@ import http.client
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,8 @@ from process import LOOPBACK, PATIENCE
 from sink import STREAMED, End, Reply, Wait, chunks, completion, event, piece, stream, whole
 
 REQUESTS: Final = 240
+TOKENS: Final = 1_000_000
+"""A limit of tokens an hour, far beyond what is used: 278 a second come back."""
 ENDLESS: Final[Reply] = [
     STREAMED,
     *[step for one in chunks("word " * 3000)[:-2] for step in (piece(event(one)), Wait(0.02))],
@@ -84,13 +87,14 @@ def go(served: Gateway, lane: Lane, way: Ending, name: str) -> None:
 def test_the_ledger_has_every_request_once_whatever_became_of_it(own_yard: Yard, tmp_path: Path) -> None:
     """A random run of ten ways to end, four at once: one entry each, sums that match, and nothing still reserved.
 
-    A quota of tokens that is used up at the end shows that what was reserved was settled: with drift it would be
-    reached too early, or never.
+    What is left of a limit on tokens shows that all that was reserved was settled: it is the limit without the sum of
+    the ledger, and what the limit has gained meanwhile.
     """
     lanes = [own_yard.lane() for _ in range(4)]
     known, moments = ways(), random.Random(10)  # noqa: S311 - the same run every time
     plan = [moments.choice(list(known)) for _ in range(REQUESTS)]
-    with gateway(tmp_path, lanes) as served:
+    begun = time.monotonic()
+    with gateway(tmp_path, lanes, DRAGOMAN_LIMIT_KEY_TOKENS=f"{TOKENS}/h") as served:
 
         def run(lane: Lane, names: list[str]) -> list[tuple[str, str]]:
             done = []
@@ -107,8 +111,15 @@ def test_the_ledger_has_every_request_once_whatever_became_of_it(own_yard: Yard,
         until(lambda: len(served.served.events()) >= 2 * REQUESTS)
         events = {event["caller_request_id"]: event for event in served.served.events() if "caller_request_id" in event}
         at_work = [lane.proxy.open for lane in lanes]
+        last = served.ask(lanes[0].calm, name="last")
+        left, gained = int(last.headers["x-ratelimit-remaining-tokens"]), (time.monotonic() - begun) * TOKENS / 3600
 
-    entries = entries_of(tmp_path / "store.db")
+    *entries, newest = entries_of(tmp_path / "store.db")
+    assert "ok" == newest["outcome"]
+    used = sum(entry["input_tokens"] + entry["output_tokens"] for entry in entries)
+    assert used > 2 * REQUESTS * 5
+    # The last request has reserved what it may use, when it is told what is left.
+    assert TOKENS - used - 100 <= left <= TOKENS - used + gained
     assert 2 * REQUESTS == len(entries) == len({entry["request_id"] for entry in entries})
     by_id = {entry["request_id"]: entry for entry in entries}
     wrong = [

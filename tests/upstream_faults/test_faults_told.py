@@ -147,7 +147,7 @@ def _sound_and_talkative(received: Received) -> Reply:
     more = {"provider": PROVIDER, "system_fingerprint": MODEL, "service_tier": KEY, "x_groq": {"id": KEY}}
     if received.document.get("stream"):
         return stream(*[{**one, **more, "id": PROVIDER, "model": MODEL} for one in chunks()])
-    return whole(completion(model=MODEL, **more), server=PROVIDER, location=f"http://{received.headers['host']}/")
+    return whole({**completion(model=MODEL), **more}, server=PROVIDER, location=f"http://{received.headers['host']}/")
 
 
 def _broken(received: Received) -> Reply:
