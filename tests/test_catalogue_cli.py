@@ -462,8 +462,8 @@ def test_nothing_is_asked_of_a_store_to_check_a_file(command: Command, file: Pat
 @pytest.mark.parametrize(
     ("good", "bad", "said"),
     [
-        ('["no_stream_options"]', '["no_stream_optoins"]', "provider vendor: no_stream_optoins is no quirk of openai"),
-        ('["email", "card"]', '["e-mail"]', "guardrail pii: unknown detector 'e-mail'; did you mean 'email'?"),
+        ('["no_stream_options"]', '["no_stream_optoins"]', "provider[0]: no_stream_optoins is no quirk of openai"),
+        ('["email", "card"]', '["e-mail"]', "guardrail[0]: unknown detector 'e-mail'; did you mean 'email'?"),
     ],
 )
 def test_what_could_not_be_used_is_refused_before_it_is_in_force(

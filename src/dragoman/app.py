@@ -10,7 +10,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -45,7 +45,7 @@ from dragoman.gate.limits import Limits
 from dragoman.gate.room import Room
 from dragoman.gate.usage import TokenLimits
 from dragoman.guardrails import Screens, Webhook, check
-from dragoman.model import SECOND, Agent, AgentId, Alias, Guardrail, KeyId, OrganizationId, Principal, Provider, Rate
+from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal, Rate
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
 from dragoman.pipeline import Pipeline, Route, bind, possible_refusals
@@ -148,7 +148,13 @@ def known_settings(source: Source) -> Known:
             switches={one.switch: operation for operation, one in traits.items() if one.switch is not None},
             off=frozenset(operation for operation, one in traits.items() if one.default_off),
         )
-    return Known(dialects=dialects, operations=source.operations, forwarding=forwarding_operations())
+    return Known(
+        dialects=dialects,
+        operations=source.operations,
+        forwarding=forwarding_operations(),
+        check_provider=check_provider,
+        check_guardrail=check,
+    )
 
 
 def open_administration(path: Path) -> AbstractAsyncContextManager[Administration]:
@@ -286,20 +292,16 @@ def mark_of(provider: str, model: str | None) -> str:
     return hashlib.sha256(f"{provider} {model or ''}".encode()).hexdigest()[:8]
 
 
-def catalogue_problems(providers: Iterable[Provider], guardrails: Iterable[Guardrail]) -> list[str]:
-    """Return what is wrong with *providers* and *guardrails* that no schema can say, each with its name."""
-    told = [f"provider {one.name}: {problem}" for one in providers for problem in check_provider(one)]
-    return told + [f"guardrail {one.key}: {problem}" for one in guardrails for problem in check(one)]
-
-
 def _provide(providers: Providers, router: Router, directory: Directory) -> None:
     """Put the providers of *directory* in force.
 
     Raises:
         StoreError: naming what of them cannot be used.
     """
-    if problems := catalogue_problems(directory.providers.values(), directory.guardrails_in_force):
-        raise StoreError(problems[0])
+    for guardrail in directory.guardrails_in_force:
+        if problems := check(guardrail):
+            message = f"guardrail {guardrail.key}: {'; '.join(problems)}"
+            raise StoreError(message)
     try:
         providers.replace(directory.providers.values())
     except ProviderError as error:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import App, Parameter
 
-from dragoman.app import catalogue_problems, known_settings, open_administration, read_directory
+from dragoman.app import known_settings, open_administration, read_directory
 from dragoman.contract.source import PACKAGED, Source
 from dragoman.declaration import Declaration
 from dragoman.explanation import explain
@@ -81,9 +81,6 @@ def apply(  # noqa: PLR0913 - one argument an option
     environment = process_environment()
     path = _file(file, environment)
     declared = read_file(path, known_settings(Source(folder=folder))).catalogue
-    if problems := catalogue_problems(declared.providers, declared.guardrails):
-        message = f"{path}: {problems[0]}"
-        raise SettingsError(message)
     what = Prune.ORGANIZATIONS if prune_organizations else Prune.CATALOGUE if prune else Prune.NOTHING
     if what is not Prune.NOTHING and declared == Declaration():
         message = f"{path}: it declares nothing, so that pruning would revoke everything; name what is to stay"
@@ -195,9 +192,6 @@ def check_file(file: Path | None = None, /, *, folder: Folder = PACKAGED) -> Non
         read = read_file(path, known_settings(Source(folder=folder)))
     except SettingsError as error:
         sys.stdout.write(f"{error}\n")
-        sys.exit(CHECK_FAILED)
-    if problems := catalogue_problems(read.catalogue.providers, read.catalogue.guardrails):
-        sys.stdout.writelines(f"{path}: {problem}\n" for problem in problems)
         sys.exit(CHECK_FAILED)
     unanswered = [f"alias {one.id!r}: it has no target" for one in read.catalogue.aliases if not one.targets]
     for warning in (*missing_secrets(read, environment), *unanswered):

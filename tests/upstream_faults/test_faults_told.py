@@ -152,7 +152,7 @@ def _sound_and_talkative(received: Received) -> Reply:
     }
     if received.document.get("stream"):
         return stream(*[{**one, **more, "id": PROVIDER, "model": MODEL} for one in chunks()])
-    return whole(completion(model=MODEL, **more), server=PROVIDER, location=f"http://{received.headers['host']}/")
+    return whole({**completion(model=MODEL), **more}, server=PROVIDER, location=f"http://{received.headers['host']}/")
 
 
 def _broken(received: Received) -> Reply:
