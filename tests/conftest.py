@@ -59,7 +59,7 @@ def line(opened_line: Line) -> Line:
 @pytest.fixture(scope="session")
 def served_lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
     """Serve a process with more lanes than there are tests that take one: a lane is two sockets."""
-    with faulty_house(tmp_path_factory.mktemp("lanes"), 80) as served:
+    with faulty_house(tmp_path_factory.mktemp("lanes"), 120) as served:
         yield served
 
 

@@ -210,7 +210,7 @@ def other_yard() -> Iterator[Yard]:
 
 def test_the_environment_leads_nowhere(other_yard: Yard, tmp_path: Path) -> None:
     """Proxies, credentials and authorities of the environment change nothing of what the upstream gets."""
-    lane, trap = other_yard.lane(), other_yard.lane()
+    lane, claude, trap = other_yard.lane(), other_yard.lane(kind="anthropic"), other_yard.lane()
     proxy = f"http://user:secret@{LOOPBACK}:{trap.proxy.port}"
     (tmp_path / ".netrc").write_text(f"machine {LOOPBACK} login canary password netrc-canary\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -228,15 +228,22 @@ def test_the_environment_leads_nowhere(other_yard: Yard, tmp_path: Path) -> None
         "OPENAI_BASE_URL": trap.sink.url(),
         "OPENAI_API_BASE": trap.sink.url(),
         "OPENAI_ORG_ID": "org-canary",
+        "ANTHROPIC_BASE_URL": trap.sink.url(),
+        "ANTHROPIC_AUTH_TOKEN": "org-canary",
     }
 
-    with gateway(tmp_path, [lane], **variables) as served:
-        statuses = [served.ask(lane.quick, stream=stream).status for stream in (False, True)]
+    with gateway(tmp_path, [lane, claude], **variables) as served:
+        statuses = [
+            served.ask(one.quick, stream=stream, max_tokens=10).status
+            for one in (lane, claude)
+            for stream in (False, True)
+        ]
         # What nobody is told is no way in for who knows it: an upstream's own names are no models.
         guessed = [served.ask(name).status for name in (lane.model, lane.provider, f"{lane.provider}/{lane.model}")]
 
-    assert ([200, 200], [404] * 3, 2) == (statuses, guessed, lane.asked)
+    assert ([200] * 4, [404] * 3, 2, 2) == (statuses, guessed, lane.asked, claude.asked)
     assert (0, 0) == (trap.proxy.connections, trap.sink.connections)
-    for received in lane.sink.requests:
-        assert f"Bearer {KEY}" == received.headers["authorization"]
+    assert {f"Bearer {KEY}"} == {received.headers["authorization"] for received in lane.sink.requests}
+    assert {KEY} == {received.headers["x-api-key"] for received in claude.sink.requests}
+    for received in (*lane.sink.requests, *claude.sink.requests):
         assert [] == [word for word in (b"secret", b"netrc-canary", b"org-canary", b"http://") if word in received.raw]

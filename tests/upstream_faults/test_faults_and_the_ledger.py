@@ -83,7 +83,7 @@ def go(served: Gateway, lane: Lane, way: Ending, name: str) -> None:
     until(lambda: lane.sink.open == 0 or lane.proxy.open == 0)
 
 
-@confirms("ADR-0043.R3", "ADR-0041.R1")
+@confirms("ADR-0041.R5", "ADR-0043.R3")
 def test_the_ledger_has_every_request_once_whatever_became_of_it(own_yard: Yard, tmp_path: Path) -> None:
     """A random run of ten ways to end, four at once: one entry each, sums that match, and nothing still reserved.
 
@@ -138,7 +138,7 @@ def test_the_ledger_has_every_request_once_whatever_became_of_it(own_yard: Yard,
     assert len(exact) == REQUESTS + sum(way in ("whole", "streamed") for way in plan)
 
 
-@confirms("ADR-0041.R1")
+@confirms("ADR-0041.R7")
 def test_sigterm_in_the_middle_of_streams_loses_nothing_of_the_ledger(own_yard: Yard, tmp_path: Path) -> None:
     """Streams that end in the grace are whole, longer ones end without `[DONE]`, and each has its entry and usage."""
     lane = own_yard.lane()
