@@ -14,8 +14,11 @@ from gateways import DIALECTS
 
 PHASES: Final = (1, 2)
 
-OVER_SOCKETS: Final = {1: ("/", "/ibex"), 2: ("/",)}
+OVER_SOCKETS: Final = {1: ("/", "/ibex"), 2: ("/ibex",)}
 """The mounts that are judged over a socket as well, by phase, where nobody asks for all: they share a server."""
+
+WITH_SDKS: Final = ("/", "/ibex")
+"""The mounts of the server of Phase 2 where nobody asks for all: the SDKs talk to the first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,7 +55,7 @@ def forwarding_inside() -> Iterator[Court]:
 @pytest.fixture(scope="session")
 def forwarding_outside(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Court]:
     """The real gateway behind a socket, in Phase 2."""
-    served = DIALECTS if pytestconfig.getoption("--every-socket") else OVER_SOCKETS[2]
+    served = DIALECTS if pytestconfig.getoption("--every-socket") else WITH_SDKS
     mounts = {mount: DIALECTS[mount] for mount in served}
     with courts.outside(tmp_path_factory.mktemp("forwarding"), mounts, phase=2) as court:
         yield court
@@ -93,9 +96,14 @@ def forwarding_root(forwarding_inside: Court) -> Target:
 
 
 @pytest.fixture(scope="session")
-def run(target: Target) -> Run:
-    """What Schemathesis saw of the target: it is asked once, and several tests look at it."""
-    return judge(target)
+def run(target: Target, pytestconfig: pytest.Config) -> Run:
+    """What Schemathesis saw of the target: it is asked once, and several tests look at it.
+
+    In Phase 1 and in process each path is fuzzed in full, so that elsewhere those of one operation are alike.
+    """
+    forwards = any(operation.phase == 2 for operation in target.promises.operations)
+    again = forwards or target.transport.app is None
+    return judge(target, alike=again and not pytestconfig.getoption("--every-socket"))
 
 
 @pytest.fixture(scope="session")

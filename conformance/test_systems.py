@@ -1,13 +1,14 @@
 """The five systems to the letter: every row of `systems/` is run (ADR-0028)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pytest
-from gateway_conformance.exchange import in_process
+from gateway_conformance.exchange import InProcess, in_process
 from gateway_conformance.rows import Row, differences, json_blocks, matches, misfits, read_rows, request_of
 from gateway_conformance.rules import RuleBroken, confirms
 
@@ -31,6 +32,16 @@ def rows_of(kind: str) -> list[object]:
     ]
 
 
+@contextmanager
+def answering(dialect: str, phase: int, row: Row) -> Iterator[InProcess]:
+    """Run a gateway as *row* needs it."""
+    parts = real_parts({f"/{dialect}": dialect}, phase=phase, off=row.off)
+    if row.limits is not None:
+        parts = attrs.evolve(parts, guard=Guard(rates={scope: rate_of(rate) for scope, rate in row.limits.items()}))
+    with in_process(build(parts)) as line:
+        yield line
+
+
 def asked() -> list[object]:
     """Return the rows that are asked, in each phase of which they say something."""
     return [
@@ -47,11 +58,8 @@ def test_the_gateway_answers_as_the_text_says(
     dialect: str, row: Row, phase: int, expected: Mapping[str, object]
 ) -> None:
     """A request of a text is answered with the status, the headers and the members that the text gives."""
-    parts = real_parts({f"/{dialect}": dialect}, phase=phase, off=row.off)
-    if row.limits is not None:
-        parts = attrs.evolve(parts, guard=Guard(rates={scope: rate_of(rate) for scope, rate in row.limits.items()}))
     request = request_of(row, NAMES)
-    with in_process(build(parts)) as line:
+    with answering(dialect, phase, row) as line:
         located = attrs.evolve(request, path=f"/{dialect}{request.path}")
         response = [line.exchange(located) for _ in range(row.times)][-1]
         found = differences(expected, response)

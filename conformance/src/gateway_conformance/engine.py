@@ -106,8 +106,11 @@ def judge(
     operations: Collection[str] | None = None,
     phases: Iterable[str] = PHASES,
     max_examples: int = MAX_EXAMPLES,
+    alike: bool = False,
 ) -> Run:
     """Run every plan of *target* and return what was seen; *operations* holds ids, where not all are wanted.
+
+    Where paths of one operation are known to be *alike*, only one of them is fuzzed in full.
 
     Raises:
         RuntimeError: the engine could not do its work, so that nothing is proved.
@@ -117,7 +120,7 @@ def judge(
     for plan in plans(target):
         wanted = [one for one in plan.operations if operations is None or one.id in operations]
         if wanted:
-            reading = _Reading(target=target, plan=plan, observations=observations, failures=failures)
+            reading = _Reading(target=target, plan=plan, observations=observations, failures=failures, alike=alike)
             reading.run({one.id for one in wanted}, frozenset(phases), max_examples)
     return Run(observations=tuple(observations), failures=tuple(failures))
 
@@ -130,9 +133,10 @@ class _Reading:
     plan: Plan
     observations: list[Observation]
     failures: list[Failure]
+    alike: bool
 
     def run(self, ids: Collection[str], phases: frozenset[str], max_examples: int) -> None:
-        settings = configuration(self.target, self.plan, max_examples=max_examples)
+        settings = configuration(self.target, self.plan, max_examples=max_examples, alike=self.alike)
         # Links lead to operations, so the stateful phase can run only where all of them are asked.
         complete = len(ids) == len(self.target.promises.operations)
         live = phases if complete else phases - {"stateful"}

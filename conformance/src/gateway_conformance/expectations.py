@@ -83,8 +83,11 @@ def without_names(target: Target, plan: Plan) -> Document:
     return document
 
 
-def configuration(target: Target, plan: Plan, *, max_examples: int = MAX_EXAMPLES) -> dict[str, Any]:
-    """Return the configuration of Schemathesis for *plan*, as its schema has it."""
+def configuration(
+    target: Target, plan: Plan, *, max_examples: int = MAX_EXAMPLES, alike: bool = False
+) -> dict[str, Any]:
+    """Return the configuration of Schemathesis for *plan*, as its schema has it; *alike* as `judge` takes it."""
+    repeated = repeating(target) if alike else frozenset()
     schemes = target.promises.document.get("components", {}).get("securitySchemes", {})
     return {
         "max-stream-events": MAX_STREAM_EVENTS,
@@ -105,10 +108,24 @@ def configuration(target: Target, plan: Plan, *, max_examples: int = MAX_EXAMPLE
             {
                 "include-operation-id": operation.id,
                 "checks": checks(operation, free=plan.free and operation in plan.operations),
+                **(FOR_THE_FLOORS if operation.id in repeated else {}),
             }
             for operation in target.promises.operations
         ],
     }
+
+
+FOR_THE_FLOORS: Final = {
+    "phases": {"coverage": {"enabled": False}},
+    "generation": {"mode": "negative", "max-examples": 60},
+}
+"""How an operation is asked on one more path: its examples, and as much that is wrong as the floors want."""
+
+
+def repeating(target: Target) -> frozenset[str]:
+    """Return the ids of the operations that an earlier one is the same as, but for its path."""
+    first = {operation.name: operation.id for operation in reversed(target.promises.operations)}
+    return frozenset(one.id for one in target.promises.operations if one.id != first[one.name])
 
 
 def checks(operation: Operation, *, free: bool) -> dict[str, Any]:
