@@ -283,11 +283,15 @@ def test_a_chunk_that_breaks_the_contract_ends_the_stream() -> None:
     strict = effective(phases={"chat": 2})
     text = strict["components"]["schemas"]["ChatDelta"]["properties"]["content"]
     text["maxLength"] = 5
-    said: list[Said] = [[chunk({"content": "short"})], [chunk({"content": "too long"})]]
-    garbled: list[Said] = [[chunk({"content": "short"}), chunk({"audio": {"id": 7}})]]
-    for forwarder in (build_forwarder(said, document=strict), build_forwarder(garbled)):
-        *_, last = events_of(post(forwarder.house.app, STREAM).body)
+    first = chunk({"role": "assistant", "content": ""})
+    apart: list[Said] = [[first], [chunk({"content": "short"})], [chunk({"content": "too long"})]]
+    together: list[Said] = [[first, chunk({"content": "short"}), chunk({"content": "too long"})]]
+    garbled: list[Said] = [[first, chunk({"content": "short"}), chunk({"audio": {"id": 7}})]]
+    strictly = [build_forwarder(said, document=strict) for said in (apart, together)]
+    for forwarder in (*strictly, build_forwarder(garbled)):
+        *_, before, last = events_of(post(forwarder.house.app, STREAM).body)
 
+        assert "short" == json.loads(before)["choices"][0]["delta"]["content"]
         assert filled("upstream_unavailable") == json.loads(last)
         assert ["garbled"] == [entry.outcome for entry in forwarder.ledger.entries]
 

@@ -229,7 +229,7 @@ class ChatEvents:
     _grammar: ChatStream
     _window: _Window | None
     _form: Form
-    _broken: GrammarError | None = None
+    _broken: GrammarError | UpstreamError | None = None
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the events that arrive together, as soon as they do."""
@@ -241,17 +241,18 @@ class ChatEvents:
                     account.begin()
                 if window is not None:
                     said = window.passing(said)
-                if said:
-                    yield self._frames(said)
-                if self._broken is not None:
-                    raise self._broken  # noqa: TRY301 - it was raised before, and waited for what came with it
+                frames = self._frames(said)
+                if frames:
+                    yield frames
+                self._require_unbroken()
             usage = self._grammar.end(estimate=self._estimate())
             rest = [] if window is None else await window.rest(account)
             if usage is not None:
                 rest.append({**usage, "usage": account.told_usage(usage)})
-            ending = self._frames(rest) + DONE
+            ending = self._frames(rest)
+            self._require_unbroken()
             await self._end(None)
-            yield ending
+            yield ending + DONE
         except Blocked as blocked:
             refusal = _blocked(account, blocked)
             await self._end(refusal)
@@ -281,11 +282,20 @@ class ChatEvents:
         return said
 
     def _frames(self, chunks: Sequence[Document]) -> bytes:
-        form = self._form
-        kept = [form.kept(chunk) for chunk in chunks]
-        if None in kept:
-            raise UpstreamError(Fault.GARBLED)
-        return b"".join([frame(chunk) for chunk in kept])
+        """Return *chunks* as they go out; one that breaks the contract is noted, and goes behind those before it."""
+        kept, frames = self._form.kept, []
+        for chunk in chunks:
+            whole = kept(chunk)
+            if whole is None:
+                self._broken = UpstreamError(Fault.GARBLED)
+                break
+            frames.append(frame(whole))
+        return b"".join(frames)
+
+    def _require_unbroken(self) -> None:
+        """Raise what was noted, now that what came before it has gone out."""
+        if self._broken is not None:
+            raise self._broken
 
     def _estimate(self) -> Usage:
         self._account.text_length = self._grammar.text_length
