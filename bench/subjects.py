@@ -134,12 +134,14 @@ def phase_two(house: House, place: Path, *, upstream: Subject) -> Subject:
     [port] = free_ports(1)
     settings = place / "dragoman.toml"
     settings.write_text(FORWARDING.format(host=HOST, port=upstream.port), encoding="utf-8")
+    _told("apply", str(settings), **house.variables)
+    limits = {f"DRAGOMAN_LIMIT_{name}_TOKENS": PLENTY for name in ("ORGANIZATION", "KEY", "ALIAS")}
     return Subject(
         key="dragoman",
         command=(*DRAGOMAN, "serve", "--port", str(port), "--config", str(settings)),
         port=port,
         headers={"authorization": f"Bearer {house.token}"},
-        variables={**house.variables, "BENCH_UPSTREAM_KEY": "upstream-key-of-the-bench"},
+        variables={**house.variables, **limits, "BENCH_UPSTREAM_KEY": "upstream-key-of-the-bench"},
     )
 
 

@@ -22,7 +22,7 @@ kind = "openai"
 base_url = "https://llm.example/v1"
 key = "env:VENDOR_KEY"
 headers = { X-Team = "blue", X-Token = "file:/run/token" }
-quirks = ["no-usage"]
+quirks = ["no_stream_options"]
 private = true
 capacity = 8
 

@@ -25,6 +25,7 @@ from fakes import (
     build_house,
     effective,
 )
+from treaty import Document
 
 PHASE_2: Final = {"chat": 2, "embeddings": 2}
 PROVIDER: Final = "canary-provider"
@@ -98,6 +99,7 @@ def build_forwarder(  # noqa: PLR0913 - what a gateway forwards by
     guard: Guard = NO_LIMITS,
     webhook: FakeWebhook | None = None,
     dialect: str = "dragoman",
+    document: Document | None = None,
 ) -> Forwarder:
     """Return a gateway whose upstream gives these *answers*."""
     upstream, other = FakeUpstream(answers=list(answers)), FakeUpstream(answers=list(second))
@@ -108,7 +110,7 @@ def build_forwarder(  # noqa: PLR0913 - what a gateway forwards by
     assert isinstance(meter, FakeMeter)
     phases = PHASE_2 if dialect == "dragoman" else {"chat": 2}
     house = build_house(
-        {"/": effective(dialect, phases=phases)},
+        {"/": document or effective(dialect, phases=phases)},
         identity=identity,
         guard=guard,
         catalogue=FakeCatalogue(of=aliases, watching=guardrails),

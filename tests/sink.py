@@ -186,7 +186,8 @@ EVENTS: Final[Sequence[Document]] = [
 
 def named(document: Document) -> bytes:
     """Return the event that carries *document* of the Messages API, under its name."""
-    return b"event: " + document["type"].encode() + b"\n" + event(document)
+    kind: str = document["type"]
+    return f"event: {kind}\n".encode() + event(document)
 
 
 def sound(received: Received) -> Reply:

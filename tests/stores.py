@@ -53,7 +53,7 @@ CATALOGUE: Final = Declaration(
             base_url="https://llm.example/v1",
             key="env:VENDOR_KEY",
             headers={"X-Team": "blue", "X-Token": "file:/run/token"},
-            quirks=frozenset({"no-usage"}),
+            quirks=frozenset({"no_stream_options"}),
             private=True,
             capacity=8,
         ),

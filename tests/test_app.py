@@ -13,20 +13,25 @@ from gateway_conformance.rules import confirms
 
 from dragoman.app import (
     build_gateway,
+    build_router,
     compile_routes,
     forwarding_operations,
     known_settings,
+    mark_of,
     require_operations,
     system_sources,
 )
 from dragoman.contract.source import Source
 from dragoman.declaration import Declaration, DeclaredAlias
+from dragoman.model import Guardrail, Provider, Target
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
+from dragoman.ports import Fault, StoreError, UpstreamError
+from dragoman.routing import Policy, RoutingError
 from dragoman.settings import Development, IdentityService, MountSettings, Settings
 from dragoman.settings.embedded import with_embedded
 from dragoman.settings.running import read_running
-from fakes import AGENT, FOREIGN, OWN, TOKEN, build_house, effective, fixed_sources
+from fakes import AGENT, FOREIGN, OWN, TOKEN, RecordingLog, build_house, effective, fixed_sources
 from treaty import TreatyError
 from wire import CHAT, VALID, asked, get, in_work, post
 
@@ -327,3 +332,48 @@ def test_a_contract_that_limits_addresses_needs_the_answer() -> None:
 
     document["x-dragoman"]["limits-by"].remove("address")
     assert compile_routes(document)
+
+
+def test_a_breaker_that_changes_is_told_without_who_is_behind_it() -> None:
+    """The log has what became of a target, by a mark of its own that `dragoman explain` shows, and not its provider."""
+    log = RecordingLog()
+    router = build_router(fixed_sources(lambda: 0.0), log)
+    router.policy = Policy(pause=0.0)
+
+    async def fail(_: Target) -> None:
+        raise UpstreamError(Fault.DENIED)
+
+    async def break_it() -> None:
+        for _ in range(5):
+            with pytest.raises(RoutingError):
+                await router.forward([Target(provider="canary", model="canary-model")], fail)
+
+    asyncio.run(break_it())
+
+    mark = mark_of("canary", "canary-model")
+    assert [{"part": "target", "target": mark, "state": "open"}] == log.states
+    assert "canary" not in log.text
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (
+            {"guardrails": (Guardrail(key="pii", action="mask", detectors=("e-mail",)),)},
+            "guardrail pii: unknown detector 'e-mail'; did you mean 'email'?",
+        ),
+        (
+            {"providers": (Provider(name="own", kind="openai", base_url="http://10.0.0.5/v1"),)},
+            "provider own: base_url",
+        ),
+    ],
+)
+def test_a_catalogue_that_cannot_be_used_is_refused_at_start(declared: dict[str, Any], said: str) -> None:
+    """A guardrail or a provider that cannot work is named before anything is served."""
+    stated = settings()
+    stated = attrs.evolve(stated, catalogue=attrs.evolve(stated.catalogue, **declared))
+
+    with pytest.raises(StoreError) as caught:
+        build_gateway(Source(), stated)
+
+    assert str(caught.value).startswith(said)

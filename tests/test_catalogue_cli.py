@@ -37,7 +37,7 @@ NEW: Final = """\
     key: env:VENDOR_KEY
     headers.X-Team: (a text)
     headers.X-Token: file:/run/token
-    quirks: no-usage
+    quirks: no_stream_options
     private: true
     capacity: 8
 + provider echo
@@ -457,3 +457,22 @@ def test_nothing_is_asked_of_a_store_to_check_a_file(command: Command, file: Pat
     outcomes: list[Any] = [command("config", "check", str(file)), command("config", "schema")]
 
     assert ([0, 0], False) == ([outcome.code for outcome in outcomes], path.exists())
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ('["no_stream_options"]', '["no_stream_optoins"]', "provider[0]: no_stream_optoins is no quirk of openai"),
+        ('["email", "card"]', '["e-mail"]', "guardrail[0]: unknown detector 'e-mail'; did you mean 'email'?"),
+    ],
+)
+def test_what_could_not_be_used_is_refused_before_it_is_in_force(
+    command: Command, file: Path, good: str, bad: str, said: str
+) -> None:
+    """What the gateway would refuse at start is refused when a file is checked, and when it is applied."""
+    file.write_text(WHOLE.replace(good, bad))
+
+    told = [command("config", "check", str(file)), command("apply", str(file))]
+
+    assert [1, 2] == [outcome.code for outcome in told]
+    assert [] == [outcome for outcome in told if said not in outcome.out + outcome.err]

@@ -12,7 +12,7 @@ from gateway_conformance.rules import confirms
 from dragoman.app import Guard
 from dragoman.model import NOBODY, Provider, Usage, rate_of
 from dragoman.ports import Fault, UpstreamError
-from fakes import NOW, OWN, PRINCIPAL, REQUEST_ID, TOKEN, FakeIdentity, effective, example
+from fakes import NOW, OWN, PRINCIPAL, REQUEST_ID, TOKEN, FakeIdentity, Said, effective, example
 from forwarding import (
     ASKED,
     DOWN,
@@ -205,6 +205,21 @@ def test_a_stream_is_in_the_ledger_before_its_end_goes_out() -> None:
     assert {0} == {entries for body, entries in seen if b"delta" in body and b"[DONE]" not in body}
 
 
+@confirms("ADR-0043.R4")
+@pytest.mark.parametrize("sound", [0, 2])
+def test_what_comes_together_with_garbage_goes_out_before_the_error(sound: int) -> None:
+    """Chunks that were sound are not lost because one behind them, which arrived with it, is none."""
+    texts = ["a", "b"][:sound]
+    packet = [*[chunk({"content": text}) for text in texts], chunk({"content": 5})]
+    forwarder = build_forwarder([[chunk({"role": "assistant", "content": ""})], packet])
+
+    first, *chunks, error = events_of(post(forwarder.house.app, STREAM).body)
+
+    assert "chunk" in first
+    assert texts == [json.loads(one)["choices"][0]["delta"]["content"] for one in chunks]
+    assert "upstream_unavailable" == json.loads(error)["error"]["code"]
+
+
 @pytest.mark.parametrize("error", [UpstreamError(Fault.CUT), UpstreamError(Fault.FAILED), UpstreamError(Fault.GARBLED)])
 @confirms("ADR-0043.R4")
 def test_a_stream_that_breaks_ends_with_one_error_event(error: UpstreamError) -> None:
@@ -264,12 +279,33 @@ def test_an_answer_that_breaks_the_contract_goes_to_nobody_and_the_next_target_i
 
 @confirms("ADR-0043.R9")
 def test_a_chunk_that_breaks_the_contract_ends_the_stream() -> None:
-    """A chunk that the contract does not allow is not passed on."""
-    forwarder = build_forwarder([[chunk({"content": "a"}), chunk({"audio": {"id": 7}})]])
+    """A chunk that is none, or that the contract of the mount does not allow, is not passed on."""
+    strict = effective(phases={"chat": 2})
+    text = strict["components"]["schemas"]["ChatDelta"]["properties"]["content"]
+    text["maxLength"] = 5
+    first = chunk({"role": "assistant", "content": ""})
+    apart: list[Said] = [[first], [chunk({"content": "short"})], [chunk({"content": "too long"})]]
+    together: list[Said] = [[first, chunk({"content": "short"}), chunk({"content": "too long"})]]
+    garbled: list[Said] = [[first, chunk({"content": "short"}), chunk({"audio": {"id": 7}})]]
+    strictly = [build_forwarder(said, document=strict) for said in (apart, together)]
+    for forwarder in (*strictly, build_forwarder(garbled)):
+        *_, before, last = events_of(post(forwarder.house.app, STREAM).body)
 
-    *_, last = events_of(post(forwarder.house.app, STREAM).body)
+        assert "short" == json.loads(before)["choices"][0]["delta"]["content"]
+        assert filled("upstream_unavailable") == json.loads(last)
+        assert ["garbled"] == [entry.outcome for entry in forwarder.ledger.entries]
 
-    assert filled("upstream_unavailable") == json.loads(last)
+
+def test_a_fault_of_ours_is_in_the_ledger_as_one() -> None:
+    """What the gateway itself fails with, whole or in a stream, is settled, and told as the contract's 500."""
+    whole = build_forwarder(RuntimeError("canary"))
+    stream = build_forwarder([[chunk({"content": "a"})], RuntimeError("canary")])
+
+    answers = [post(whole.house.app, ASKED), post(stream.house.app, STREAM)]
+
+    assert [500, 200] == [answer.status for answer in answers]
+    for forwarder in (whole, stream):
+        assert ["internal_error"] == [entry.outcome for entry in forwarder.ledger.entries]
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ def _accepted(name: str) -> str:
         return "600/m"
     if name.endswith("_IDENTITY"):
         return "token"
+    if name.endswith("_ACCESS_LOG"):
+        return "combined"
     return "off" if "ENDPOINT" in name or name.endswith("_LIMITS") else "1"
 
 

@@ -434,4 +434,6 @@ def test_who_works_with_a_thing_may_refuse_it(write: Write) -> None:
     assert "provider[0]: quirks: unknown quirk 'x'" == refused(write(provider(quirks="['x']")), known)
     text = f"{provider()}\n{guardrail()}\n{guardrail(key=repr('b'), detectors=repr(['email', 'emial']))}"
     assert "guardrail[1]: detectors: unknown detector 'emial'" == refused(write(text), known)
-    assert CATALOGUE.guardrails == declared(write(WHOLE.replace('quirks = ["no-usage"]', "")), known).guardrails
+    assert (
+        CATALOGUE.guardrails == declared(write(WHOLE.replace('quirks = ["no_stream_options"]', "")), known).guardrails
+    )

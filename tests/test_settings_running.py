@@ -228,7 +228,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest(name: str, meant: str) 
 
 
 def test_every_setting_has_its_variable() -> None:
-    """Eleven variables say how a process runs."""
+    """Fifteen variables say how a process runs."""
     assert [
         "DRAGOMAN_WORKERS",
         "DRAGOMAN_MAX_IN_FLIGHT",
@@ -240,7 +240,11 @@ def test_every_setting_has_its_variable() -> None:
         "DRAGOMAN_LIMIT_KEY",
         "DRAGOMAN_LIMIT_ALIAS",
         "DRAGOMAN_LIMIT_FAILED_LOGINS",
+        "DRAGOMAN_LIMIT_ORGANIZATION_TOKENS",
+        "DRAGOMAN_LIMIT_KEY_TOKENS",
+        "DRAGOMAN_LIMIT_ALIAS_TOKENS",
         "DRAGOMAN_ALLOW_DIVERGENT_LIMITS",
+        "DRAGOMAN_ACCESS_LOG",
     ] == list(RUNNING_VARIABLES)
 
 

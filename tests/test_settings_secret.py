@@ -1,5 +1,6 @@
 """Secrets by reference, and the catalogue that is there when nobody has declared one."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ import attrs
 import pytest
 from gateway_conformance.rules import confirms
 
+from catalogue_file import WHOLE
 from dragoman.declaration import Declaration, DeclaredAlias
 from dragoman.model import Provider, Target
 from dragoman.settings import SettingsError, missing_secrets, read_file, read_secret, read_settings
@@ -130,6 +132,13 @@ def test_declared_providers_win_over_embedded_ones() -> None:
     assert (own, ECHO) == found.providers
     assert (Target(provider="openai"),) == found.aliases[-1].targets
     assert (CATALOGUE.organizations, CATALOGUE.guardrails) == (found.organizations, found.guardrails)
+
+
+def test_settings_can_be_sent_to_a_worker(write: Write) -> None:
+    """Each worker gets a copy of the settings, whatever catalogue they have."""
+    for found in (read_settings({}, KNOWN), read_settings({}, KNOWN, config=write(WHOLE))):
+        copied = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
+        assert found == copied
 
 
 def test_the_embedded_catalogue_is_one() -> None:

@@ -34,7 +34,7 @@ from dragoman.adapters.log import build_log
 from dragoman.adapters.metrics import MemoryMeter
 from dragoman.adapters.secret import build_secret_identity
 from dragoman.adapters.store import follow_store, open_store, read_store
-from dragoman.adapters.upstream.registry import ProviderError, Providers
+from dragoman.adapters.upstream.registry import ProviderError, Providers, check_provider
 from dragoman.adapters.webhook import HttpWebhooks
 from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
@@ -148,7 +148,13 @@ def known_settings(source: Source) -> Known:
             switches={one.switch: operation for operation, one in traits.items() if one.switch is not None},
             off=frozenset(operation for operation, one in traits.items() if one.default_off),
         )
-    return Known(dialects=dialects, operations=source.operations, forwarding=forwarding_operations())
+    return Known(
+        dialects=dialects,
+        operations=source.operations,
+        forwarding=forwarding_operations(),
+        check_provider=check_provider,
+        check_guardrail=check,
+    )
 
 
 def open_administration(path: Path) -> AbstractAsyncContextManager[Administration]:

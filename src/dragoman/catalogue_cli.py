@@ -130,18 +130,16 @@ def _difference(one: Difference, step: Step) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return *value* as people read it: lists of words with commas between, tables as JSON without what is not said."""
+    """Return *value* as people read it: lists with commas between, tables as JSON without what is not said."""
     match value:
         case None | [] | "":
             return "none"
         case str():
             return value
-        case list() if all(isinstance(one, str) for one in value):
-            return ", ".join(value)
+        case list():
+            return ", ".join(map(_shown, value))
         case Mapping():
             return json.dumps({name: one for name, one in value.items() if one is not None}, ensure_ascii=False)
-        case list():
-            return " ".join(map(_shown, value))
         case _:
             return json.dumps(value)
 

@@ -9,7 +9,7 @@ Laws of this file:
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -57,6 +57,16 @@ FORWARDING_REFUSALS: Final = frozenset(
 
 NO_USAGE: Final = usage_document(Usage())
 """What callers are told where the dialect tells them nothing."""
+
+_TOLD: Final[Mapping[Failure, Kind]] = {
+    Failure.UNAVAILABLE: Kind.UPSTREAM_UNAVAILABLE,
+    Failure.TIMEOUT: Kind.UPSTREAM_TIMEOUT,
+    Failure.OPEN: Kind.CIRCUIT_OPEN,
+    Failure.LIMITED: Kind.RATE_LIMITED,
+    Failure.FULL: Kind.OVERLOADED,
+    Failure.REJECTED: Kind.INVALID_REQUEST,
+}
+"""What a caller is told where nobody answers."""
 
 _REJECTED: Final = "The model did not accept the request."
 
@@ -144,8 +154,6 @@ class Account:
 
     def close(self, outcome: str) -> None:
         """Settle what was reserved, and keep what was used."""
-        if self.closed:
-            return
         self.closed = True
         usage = self.usage or self.estimated()
         if self.asked:
@@ -221,26 +229,30 @@ class ChatEvents:
     _grammar: ChatStream
     _window: _Window | None
     _form: Form
+    _broken: GrammarError | UpstreamError | None = None
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the events that arrive together, as soon as they do."""
-        account, feed, window = self._account, self._grammar.feed, self._window
+        account, window = self._account, self._window
         try:
             async for arrived in self._routed.value:
-                said: Sequence[Document] = [chunk for document in arrived if (chunk := feed(document)) is not None]
+                said = self._sound(arrived)
                 if said:
                     account.begin()
                 if window is not None:
                     said = window.passing(said)
-                if said:
-                    yield self._frames(said)
+                frames = self._frames(said)
+                if frames:
+                    yield frames
+                self._require_unbroken()
             usage = self._grammar.end(estimate=self._estimate())
             rest = [] if window is None else await window.rest(account)
             if usage is not None:
                 rest.append({**usage, "usage": account.told_usage(usage)})
-            ending = self._frames(rest) + DONE
+            ending = self._frames(rest)
+            self._require_unbroken()
             await self._end(None)
-            yield ending
+            yield ending + DONE
         except Blocked as blocked:
             refusal = _blocked(account, blocked)
             await self._end(refusal)
@@ -249,17 +261,41 @@ class ChatEvents:
             failure = error if isinstance(error, UpstreamError) else UpstreamError(Fault(error.reason.value))
             await self._end(failure)
             raise _told(account, failure) from None
+        except Exception as error:
+            await self._end(error)
+            raise
 
     async def aclose(self) -> None:
         """Close what is open, and settle; a caller who has left is settled with what he got."""
         await self._end(GeneratorExit())
 
+    def _sound(self, arrived: Sequence[Document]) -> Sequence[Document]:
+        """Return what goes on of the chunks that *arrived*; one that is none is noted, and goes behind those before."""
+        feed, said = self._grammar.feed, []
+        try:
+            for document in arrived:
+                chunk = feed(document)
+                if chunk is not None:
+                    said.append(chunk)
+        except GrammarError as error:
+            self._broken = error
+        return said
+
     def _frames(self, chunks: Sequence[Document]) -> bytes:
-        form = self._form
-        kept = [form.kept(chunk) for chunk in chunks]
-        if None in kept:
-            raise UpstreamError(Fault.GARBLED)
-        return b"".join([frame(chunk) for chunk in kept])
+        """Return *chunks* as they go out; one that breaks the contract is noted, and goes behind those before it."""
+        kept, frames = self._form.kept, []
+        for chunk in chunks:
+            whole = kept(chunk)
+            if whole is None:
+                self._broken = UpstreamError(Fault.GARBLED)
+                break
+            frames.append(frame(whole))
+        return b"".join(frames)
+
+    def _require_unbroken(self) -> None:
+        """Raise what was noted, now that what came before it has gone out."""
+        if self._broken is not None:
+            raise self._broken
 
     def _estimate(self) -> Usage:
         self._account.text_length = self._grammar.text_length
@@ -442,10 +478,9 @@ class Exchange:
 
 def _event_form(operation: Operation) -> Form:
     """Return what an event of a stream must be."""
-    if operation.success is None or operation.success.event is None:
-        message = f"{operation.id} streams, but its contract has no stream in this phase"
-        raise AssertionError(message)
-    return operation.success.event
+    form = None if operation.success is None else operation.success.event
+    assert form is not None, operation.id  # noqa: S101 - a contract whose chat has no stream is not for this handler
+    return form
 
 
 def _alias_of(admitted: Admitted, category: str, other: Kind) -> Alias:
@@ -468,23 +503,12 @@ def _told(account: Account, error: UpstreamError) -> Refusal:
 
 def _nobody(account: Account, error: RoutingError) -> Refusal:
     """Return what the caller is told where no target has answered."""
-    match error.kind:
-        case Failure.UNAVAILABLE:
-            return Refusal(Kind.UPSTREAM_UNAVAILABLE, alias=account.model)
-        case Failure.TIMEOUT:
-            return Refusal(Kind.UPSTREAM_TIMEOUT, alias=account.model)
-        case Failure.OPEN:
-            return Refusal(Kind.CIRCUIT_OPEN, alias=account.model, retry_after=error.retry_after)
-        case Failure.LIMITED:
-            return Refusal(Kind.RATE_LIMITED, alias=account.model, retry_after=error.retry_after)
-        case Failure.FULL:
-            return Refusal(Kind.OVERLOADED, retry_after=error.retry_after)
-        case Failure.REJECTED:
-            code = error.last.code if error.last is not None else None
-            param = error.last.param if error.last is not None else None
-            return Refusal(Kind.INVALID_REQUEST, param=param, code=code or "invalid_request", reason=_REJECTED)
-        case _:
-            assert_never(error.kind)
+    kind, last = _TOLD[error.kind], error.last
+    if kind is Kind.INVALID_REQUEST:
+        code, param = (None, None) if last is None else (last.code, last.param)
+        return Refusal(kind, param=param, code=code or "invalid_request", reason=_REJECTED)
+    waiting = {} if error.retry_after is None else {"retry_after": error.retry_after}
+    return Refusal(kind, alias=account.model, **waiting)
 
 
 def _blocked(account: Account, blocked: Blocked) -> Refusal:

@@ -8,7 +8,6 @@ Laws of this file:
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Final, Generic, NewType, TypeVar, get_origin
 
 import attrs
@@ -122,7 +121,7 @@ class Provider:
     kind: str
     base_url: str | None = None
     key: str | None = None
-    headers: Mapping[str, str] = attrs.field(default=MappingProxyType({}), repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)  # a proxy could not be sent to a worker
     quirks: frozenset[str] = frozenset()
     private: bool = False
     capacity: int = 256
@@ -174,7 +173,7 @@ class Guardrail:
     action: str
     stages: frozenset[str] = frozenset({"input", "output"})
     detectors: tuple[str, ...] = ()
-    patterns: Mapping[str, str] = MappingProxyType({})
+    patterns: Mapping[str, str] = attrs.field(factory=dict)
     keywords: tuple[str, ...] = ()
     max_chars: int | None = None
     webhook: str | None = None

@@ -100,11 +100,17 @@ class Kept:
 
 
 def counted(path: Path) -> list[tuple[Any, ...]]:
-    """Return how many entries are in the ledger at *path*, if it is one."""
+    """Return how many entries are in the ledger at *path*, if it is one, and is not locked for a moment.
+
+    It does not wait for a lock: who holds it may need the event loop that is waiting here.
+    """
+    connection = sqlite3.connect(path, timeout=0)
     try:
-        return rows(path, "SELECT count(*) FROM entries")
+        return connection.execute("SELECT count(*) FROM entries").fetchall()
     except sqlite3.OperationalError:
         return []
+    finally:
+        connection.close()
 
 
 @asynccontextmanager
@@ -406,8 +412,8 @@ def test_who_is_killed_loses_no_more_than_the_interval(path: Path) -> None:
 
     assert is_sound(path)
     assert named(len(written)) == written
-    # 2 ms apart at least, half a second and the time that a write takes on a slow machine.
-    assert len(recorded) - len(written) <= 4 * INTERVAL / 0.002
+    # They are 2 ms apart at least: those of one interval, and of the time that two writes take on a slow machine.
+    assert len(recorded) - len(written) <= 3 * INTERVAL / 0.002 < len(recorded)
 
 
 # --- What goes wrong --------------------------------------------------------------------------------------------------
@@ -498,24 +504,30 @@ def test_a_fault_of_ours_is_told_by_its_type_and_nothing_is_lost(path: Path) -> 
     assert [(1,)] == counted(path)
 
 
-def test_a_ledger_that_was_moved_away_is_made_anew(path: Path) -> None:
-    """Who wants to keep the year's ledger elsewhere moves its file; what comes then is in a new one."""
-    aside = path.with_name("last year")
+@pytest.mark.parametrize("other", [None, b"", b"another file"])
+def test_nothing_is_written_while_the_file_is_not_there(path: Path, other: bytes | None) -> None:
+    """Where the file was moved, or another one is in its place, entries wait; when it is back they are written."""
+    aside = path.with_name("aside")
 
-    async def work() -> None:
+    async def work() -> Kept:
         async with kept(path) as one:
             one.queue.record(ENTRY)
             await one.has(1)
-            with by_hand(path) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             path.rename(aside)  # noqa: ASYNC240 - on a local disk
+            if other is not None:
+                path.write_bytes(other)  # noqa: ASYNC240
             one.queue.record(ENTRY)
+            await one.until(lambda: one.log.states)
+            aside.rename(path)
             one.queue.record(ENTRY)
-            await one.has(2)
+        return one
 
-    asyncio.run(work())
+    one = asyncio.run(work())
 
-    assert [[(1,)], [(2,)]] == [counted(one) for one in (aside, path)]
+    assert is_sound(path)
+    assert [(3,)] == counted(path)
+    assert ["bad", "good"] == one.states
+    assert f"the ledger {path} was moved while it was in use" in str(one.log.states[0]["reason"])
 
 
 # --- What is read -----------------------------------------------------------------------------------------------------

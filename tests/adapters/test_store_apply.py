@@ -193,7 +193,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(path: Path, prune: Prune) 
         ),
         (
             with_provider(quirks=frozenset(), private=False, capacity=9),
-            {"quirks": (["no-usage"], []), "private": (True, False), "capacity": (8, 9)},
+            {"quirks": (["no_stream_options"], []), "private": (True, False), "capacity": (8, 9)},
         ),
         (
             lambda declared: attrs.evolve(
@@ -326,13 +326,15 @@ def test_organizations_end_only_when_it_is_asked_for(path: Path) -> None:
     administer(path, lambda one: one.create_organization("globex"))
     administer(path, lambda one: one.create_organization("initech"))
     acme = organization_of(path)
-    seen = Declaration(aliases=(DeclaredAlias(id="a", display_name="A", visible_to=frozenset({"initech"})),))
+    administer(path, lambda one: one.create_organization("umbrella"))
+    seeing = frozenset({"initech", organization_of(path, "umbrella").upper()})
+    seen = Declaration(aliases=(DeclaredAlias(id="a", display_name="A", visible_to=seeing),))
 
     plan = apply(path, seen, prune=Prune.ORGANIZATIONS)
 
     ending = {step.thing.name: step.ending for step in plan.steps if step.thing.kind == "organisation"}
     assert {"acme": 2, "globex": 0} == ending
-    assert ["initech"] == [one.name for one in contents(path).organizations]
+    assert ["initech", "umbrella"] == [one.name for one in contents(path).organizations]
     assert [False] == passes(path, token)
     assert administer(path, lambda one: one.entry(Organization, acme)).revoked is not None
 

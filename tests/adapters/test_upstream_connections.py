@@ -8,6 +8,7 @@ import orjson
 import pytest
 from gateway_conformance.rules import confirms
 
+from dragoman.adapters.upstream.http1 import Http1Engine
 from dragoman.adapters.upstream.openai import OpenAIUpstream
 from dragoman.ports import Fault
 from engines import HELLO, LONG, Ground, fault, on_every_engine, openai, until
@@ -157,19 +158,23 @@ def test_a_task_may_be_cancelled_at_any_moment(ground: Ground) -> None:
 @on_every_engine
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 def test_a_kept_connection_that_was_closed_costs_nobody_anything(ground: Ground, reset: bool) -> None:  # noqa: FBT001
-    """A provider that ends connections when the next request is on its way shows in none of a thousand."""
+    """A provider that ends connections when the next request is on its way shows in none of a thousand.
+
+    Through httpx, which takes ten times as long, in none of two hundred.
+    """
+    count = 1000 if ground.engine_of is Http1Engine else 200
 
     def ends(received: Received) -> Reply:
         return whole({"choices": [received.document["model"]]}) if received.nth <= 2 else [End(reset=reset)]
 
     async def test() -> tuple[list[object], int]:
         async with sinking(ends) as sink, openai(ground, sink.url()) as upstream:
-            told = [await upstream.chat(HELLO, model=str(number), timeouts=LONG) for number in range(1000)]
+            told = [await upstream.chat(HELLO, model=str(number), timeouts=LONG) for number in range(count)]
             return [one["choices"][0] for one in told], sink.connections
 
     told, connections = ground.run(test())
-    assert [str(number) for number in range(1000)] == told
-    assert 500 == connections
+    assert [str(number) for number in range(count)] == told
+    assert count / 2 == connections
 
 
 @confirms("ADR-0038.R5")
@@ -180,12 +185,12 @@ def test_connections_that_were_closed_while_idle_are_not_used(ground: Ground) ->
     async def test() -> int:
         closing = [*whole({"choices": [1]}), Wait(0.005), End()]
         async with sinking(lambda _: closing) as sink, openai(ground, sink.url()) as upstream:
-            for number in range(300):
+            for number in range(150):
                 await ask_whole(upstream)
                 await asyncio.sleep(number % 9 / 1000)
             return len(sink.requests)
 
-    assert 300 <= ground.run(test())
+    assert 150 <= ground.run(test())
 
 
 @confirms("ADR-0038.R5")

@@ -320,7 +320,7 @@ def test_the_connection_goes_to_the_address_that_was_judged(
 @both_engines
 def test_an_address_that_refuses_leaves_the_next_one(engine_of: EngineOf) -> None:
     """Of several addresses the first that accepts a connection gets the request."""
-    names = _Names(["127.0.0.2", "127.0.0.1"])
+    names = _Names(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
 
     async def test() -> list[int]:
         async with sinking() as sink:

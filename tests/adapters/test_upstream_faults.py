@@ -43,7 +43,7 @@ def test_a_refused_connection_is_unreachable_at_once(ground: Ground, ask: Ask) -
 
     raised, after = ground.run(test())
     assert Fault.UNREACHABLE is raised.fault
-    assert after < 0.5
+    assert after < 0.6 * LONG.connect
 
 
 @on_every_engine
@@ -91,7 +91,7 @@ def test_a_provider_that_never_answers_is_given_up_in_time(ground: Ground, ask: 
 
     raised, after = ground.run(test())
     assert Fault.TIMEOUT is raised.fault
-    assert 0.36 <= after < 1.2
+    assert 0.36 <= after < 3.0
 
 
 @confirms("ADR-0038.R3")
@@ -109,7 +109,7 @@ def test_a_head_is_no_first_byte_of_a_stream(ground: Ground) -> None:
 
     raised, after = ground.run(test())
     assert Fault.TIMEOUT is raised.fault
-    assert 0.36 <= after < 1.2
+    assert 0.36 <= after < 3.0
 
 
 @confirms("ADR-0038.R3")
@@ -151,7 +151,7 @@ def test_an_answer_that_drips_is_given_up_in_the_end(ground: Ground, ask: Ask) -
 
     raised, after = ground.run(test())
     assert Fault.TIMEOUT is raised.fault
-    assert 0.45 <= after < 1.5
+    assert 0.45 <= after < 3.0
 
 
 @on_every_engine

@@ -382,6 +382,26 @@ def test_a_code_of_another_status_is_not_told() -> None:
     assert (Fault.DENIED, None, None) == (raised.fault, raised.code, raised.param)
 
 
+@confirms("ADR-0046.R7")
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        # What LiteLLM says without a database to a key that is not its own.
+        (400, {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}, Fault.DENIED),
+        (400, {"message": "m", "type": "invalid_request_error", "code": "invalid_api_key"}, Fault.DENIED),
+        (422, {"message": "m", "type": "authentication_error", "param": "messages"}, Fault.DENIED),
+        (400, {"message": "invalid_api_key", "type": "invalid_request_error", "code": None}, Fault.REJECTED),
+        (429, {"message": "m", "type": "authentication_error"}, Fault.LIMITED),
+        (503, {"message": "m", "type": "no_db_connection"}, Fault.FAILED),
+    ],
+)
+def test_a_key_that_is_refused_in_words_is_refused(status: int, error: Document, expected: Fault) -> None:
+    """A word for a refused key counts more than a status that is for what the caller wrote, and nothing else of it."""
+    raised = failed(whole({"error": error}, status))
+
+    assert (expected, status, None, None) == (raised.fault, raised.status, raised.code, raised.param)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"error":', b"x" * 100_000])
 def test_an_error_without_a_sound_body_is_its_status(body: bytes) -> None:
     """What cannot be read, and what is longer than any error, changes nothing."""

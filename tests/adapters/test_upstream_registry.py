@@ -342,3 +342,18 @@ def test_closing_ends_everything() -> None:
                 await one.aclose()
 
     asyncio.run(test())
+
+
+def test_who_was_closed_can_be_asked_again() -> None:
+    """Closing ends connections, and no provider: a gateway that starts again reaches those that it had."""
+
+    async def exchanged() -> list[Mapping[str, Any]]:
+        async with sinking() as sink, registry() as providers:
+            providers.replace([openai(sink)])
+            first = await asked(providers)
+            await providers.aclose()
+            return [first, await asked(providers)]
+
+    first, second = asyncio.run(exchanged())
+
+    assert first == second

@@ -9,7 +9,6 @@ from treaty import Document
 DOCUMENT: Document = {"components": {"schemas": {"Name": {"type": "string"}}}}
 
 
-@confirms("ADR-0001.R5")
 def cut(schema: Document, value: object) -> object:
     """Return what leaves of *value* by *schema*."""
     project = build_projection(DOCUMENT, schema)
@@ -53,3 +52,17 @@ def test_what_is_of_another_type_passes_as_it_is(value: object) -> None:
     """The projection judges nothing: that is the validator's business."""
     assert value == cut({"properties": {"a": {}}}, value)
     assert value == cut({"items": {"properties": {"a": {}}}}, value)
+
+
+@confirms("ADR-0043.R10")
+def test_a_null_of_what_may_be_absent_and_is_never_null_stays_away() -> None:
+    """A null leaves only where the contract knows it, or where its absence would break it as well."""
+    text, either, member = {"type": "string"}, {"type": ["string", "null"]}, {"$ref": "#/components/schemas/Name"}
+    schema: Document = {
+        "properties": {"text": text, "named": member, "either": either, "any": {}, "needed": text},
+        "anyOf": [{"required": ["needed"]}, {"properties": {"text": {"type": "integer"}}}],
+    }
+    made = dict.fromkeys(("text", "named", "either", "any", "needed"))
+
+    assert {"either": None, "any": None, "needed": None} == cut(schema, made)
+    assert {"text": "", "named": "x"} == cut(schema, {"text": "", "named": "x"})

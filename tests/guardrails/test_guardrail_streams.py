@@ -280,6 +280,13 @@ def test_what_is_not_usual_is_looked_at_by_itself(came: dict[str, Any], left: di
     assert [left] == through(MASKING, [came])
 
 
+def test_a_chunk_that_is_made_has_nothing_that_is_unknown() -> None:
+    """Not even what was masked in the one that it is made from."""
+    left = through(MASKING, [said("bob"), chunk(choice({}, "stop"), x=EMAIL)])
+
+    assert [said("bob"), chunk(choice({}, "stop"), x="[EMAIL]")] == left
+
+
 # --- Any answer -------------------------------------------------------------------------------------------------------
 
 TEXTS: Final = st.lists(

@@ -25,7 +25,7 @@ SAMPLES: Final = [
 ]
 PATTERNS: Final = [
     *[r"\bPROJ-\d+", "(?i)^foo", "foo$", "a+b?", "(?s)x.*z", "(?m)^1.$", "[^ ]{3,5}@", "é+", r"\Bo+", "a.{0,4}a"],
-    *["(?:ab|a)(?:c|bcd)", r"x*1\b", r"(?:o\B|\bf)+"],
+    *["(?:ab|a)(?:c|bcd)", "foo b", r"x*1\b", r"(?:o\B|\bf)+"],
 ]
 TEXTS: Final = st.lists(st.sampled_from(SAMPLES), max_size=14).map("".join)
 GUARDRAILS: Final = st.builds(
@@ -175,6 +175,16 @@ def test_the_guardrail_whose_match_begins_first_blocks() -> None:
 
     assert "b" == raised.value.guardrail_key
     assert ["email", "ip_address"] == [finding.category for finding in raised.value.findings]
+
+
+def test_a_match_begins_with_its_border() -> None:
+    """A word that is decided before a longer match that begins with it blocks, in one piece and in several."""
+    made = screen(
+        guard("block", key="a", patterns={"a": "foo bar"}),
+        guard("block", key="b", keywords=("foo",)),
+    )
+
+    assert Became(None, {}, "b") == whole(made, "a foo bar.") == cut(made, ["a foo ", "bar."])
 
 
 def test_what_two_guardrails_look_for_blocks_if_one_of_them_does() -> None:

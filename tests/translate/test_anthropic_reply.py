@@ -247,6 +247,19 @@ def test_a_tool_that_takes_nothing_is_called_with_an_empty_object() -> None:
     ]
 
 
+def test_calls_are_numbered_among_themselves() -> None:
+    """Whatever the numbers of their blocks, and also where their pieces come in turns."""
+    other = TOOL | {"index": 4, "content_block": {"type": "tool_use", "id": "toolu_2", "name": "g"}}
+    pieces = [delta(4, "input_json_delta", partial_json="{"), delta(1, "input_json_delta", partial_json="[")]
+    chunks, _ = fed([START, TEXT, end(0), TOOL, other, *pieces])
+
+    assert [(0, ""), (1, ""), (1, "{"), (0, "[")] == [
+        (call["index"], call["function"]["arguments"])
+        for chunk in chunks
+        for call in chunk["choices"][0]["delta"].get("tool_calls", ())
+    ]
+
+
 def test_usage_is_known_from_the_start_and_adds_up() -> None:
     """A stream that is cut has used its input; a later zero takes nothing back."""
     chat = ChatStream(**ENVELOPE, include_usage=False)

@@ -275,7 +275,7 @@ def test_finish_reasons_are_openai_s(word: str, reason: str) -> None:
     assert reason == chunk["choices"][0]["finish_reason"]
 
 
-@pytest.mark.parametrize("word", [*FAILED, "ERROR"])
+@pytest.mark.parametrize("word", [*sorted(FAILED), "ERROR"])
 @confirms("ADR-0036.R9")
 def test_an_answer_that_ends_in_an_error_does_not_end_well(word: str) -> None:
     """A finish reason that says so is a failure of the upstream."""

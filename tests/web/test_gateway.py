@@ -12,7 +12,7 @@ from gateway_conformance.rules import confirms
 from dragoman.app import create_app
 from dragoman.errors import Kind
 from dragoman.ports import StoreError
-from dragoman.web.gateway import Gateway, Lifespan
+from dragoman.web.gateway import Gateway, Lifespan, nothing_follows
 from fakes import (
     REQUEST_ID,
     FakeCatalogue,
@@ -339,3 +339,8 @@ def test_malformed_http_has_the_prefix_too() -> None:
     presented = build_house({"/first": PREFIXED}).app.refuse(Kind.MALFORMED_HTTP, {"headers": []})
 
     assert f"req_{REQUEST_ID}" == dict(presented.headers)["x-request-id"]
+
+
+def test_of_a_request_that_was_refused_before_it_was_one_nothing_comes() -> None:
+    """Whoever would read on finds that the caller has left."""
+    assert {"type": "http.disconnect"} == asyncio.run(nothing_follows())

@@ -7,7 +7,7 @@ Laws of this file:
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER, HookContext
 
 from gateway_conformance.answers import recognised, undocumented
 from gateway_conformance.calls import example_of
-from gateway_conformance.exchange import Request
+from gateway_conformance.exchange import Asgi, Message, Request
 from gateway_conformance.expectations import (
     MAX_EXAMPLES,
     Plan,
@@ -148,7 +148,7 @@ class _Reading:
             settings["base-url"] = transport.origin + self.target.prefix
         document = without_names(self.target, self.plan)
         schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(settings))
-        schema.app = transport.app
+        schema.app = None if transport.app is None else _running(transport.app)
         with _before_each(self.name_a_model):
             for event in from_schema(schema).execute():
                 self.take(event)
@@ -260,6 +260,20 @@ def _excused(operation: Operation, seen: Observation, request: Request) -> froze
     if "body_too_large" in seen.kinds and len(request.body) > operation.body_limit:
         excused.add("negative_data_rejection")
     return frozenset(excused)
+
+
+def _running(app: Asgi) -> Asgi:
+    """Return *app* as one without a lifespan: it lives already, and in the middle of its life must not be ended."""
+
+    async def answer(
+        scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        if scope["type"] == "lifespan":
+            message = "it has been started"
+            raise NotImplementedError(message)
+        await app(scope, receive, send)
+
+    return answer
 
 
 def known_model(operation: Operation) -> str:

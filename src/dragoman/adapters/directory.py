@@ -80,6 +80,7 @@ class Directory:
     _agents: Mapping[tuple[OrganizationId, str], Agent]  # by id, and by name
     _organizations: Mapping[str, Organization]  # by id, and by name
     _aliases: Mapping[str, Alias]
+    _listed: Sequence[Alias]
     _guardrails: Mapping[str, Guardrail]
     _watched: Mapping[OrganizationId, Sequence[str]]
     providers: Mapping[str, Provider]
@@ -105,8 +106,7 @@ class Directory:
 
     async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
         """Return the aliases that the *organization* may see, but for the one that stands for all other names."""
-        seen = (alias for alias in self._aliases.values() if _is_visible(alias, organization))
-        return [alias for alias in seen if alias.id != CATCH_ALL]
+        return [alias for alias in self._listed if _is_visible(alias, organization)]
 
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         """Return the alias of this *name* that the *organization* may see, or None."""
@@ -162,6 +162,7 @@ def build_directory(seed: Seed, *, now: Callable[[], datetime], stored: Contents
         agents={**by_name, **by_id},
         organizations=organizations,
         aliases={alias.id: alias for alias in aliases},
+        listed=[alias for alias in aliases if alias.id != CATCH_ALL],
         guardrails=guardrails,
         watched=watched,
         providers=providers,

@@ -135,10 +135,10 @@ class StreamScreen:
 
     def _alone(self, index: object, delta: Document) -> Document:
         """Return a chunk of the answer that has *delta* only."""
-        chunk = {**self._last, "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
+        chunk = {member: self._last[member] for member in self._last if member in _OF_CHUNK}
         if "usage" in chunk:
             chunk["usage"] = None
-        return chunk
+        return {**chunk, "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
 
 
 def _joined(first: Document, second: Document) -> Document:

@@ -34,12 +34,16 @@ _BACKSLASH: Final = ord("\\")
 
 @attrs.define
 class Span:
-    """Bytes of a text, counted from its beginning, in the place of which *tag* is put."""
+    """Bytes of a text, counted from its beginning, in the place of which *tag* is put.
+
+    *number* is that of what was found. The match *begins* before *start* where a border belongs to it.
+    """
 
     start: int
     end: int
     tag: bytes
     number: int
+    begins: int
 
 
 @attrs.frozen(kw_only=True)
@@ -228,7 +232,7 @@ class Search:
             raise closed
         blocking = [span for span in found if screen.outcomes[span.number].blocks]
         if blocking:
-            first = min(blocking, key=lambda span: (span.start, span.number))
+            first = min(blocking, key=lambda span: (span.begins, span.number))
             raise screen.block(first.number, tally)
         self.decided = certain
         return [span for span in found if screen.outcomes[span.number].masks]
@@ -273,7 +277,8 @@ class Search:
 
     def _held(self, number: int, probe: Probe, match: Match) -> Span | None:
         """Return what of a *match* holds, if its probe has a check."""
-        begin, end = match.span()
+        begins, end = match.span()
+        begin = begins
         if probe.words:
             groups = (match.span(group) for group in range(1, probe.pattern.groups + 1))
             begin, end = next(group for group in groups if group[0] >= 0)
@@ -284,11 +289,12 @@ class Search:
                 return None
         self._matches[number] = matches = self._matches.get(number, 0) + 1
         until = _FOREVER if matches >= MATCHES else self.looked_from + end
-        return Span(self.looked_from + begin, until, probe.outcome.tag, number)
+        offset = self.looked_from
+        return Span(offset + begin, until, probe.outcome.tag, number, offset + begins)
 
     def _find_limits(self, certain: int, found: list[Span]) -> None:
         for number, start in self._exceeded.items():
             if start < certain:
                 self._tally.found.add(number)
-                found.append(Span(start, _FOREVER, self._screen.outcomes[number].tag, number))
+                found.append(Span(start, _FOREVER, self._screen.outcomes[number].tag, number, start))
                 self._exceeded[number] = _FOREVER

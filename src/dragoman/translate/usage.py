@@ -9,13 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dragoman.model import Usage
-from dragoman.translate.shapes import count_of
+from dragoman.translate.shapes import MOST, count_of
 
 _CACHED: Final = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
 """Where upstreams say how much of the input they had in their cache: OpenAI, DeepSeek, Moonshot."""
 
 _REASONING: Final = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
 """Where they say how much of the output nobody sees: OpenAI, SGLang."""
+
+_USUAL: Final = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
+"""The members of a usage as OpenAI words it."""
 
 _DETAILS: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt_tokens_details": ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "text_tokens"),
@@ -37,6 +42,8 @@ def usage_of(stated: object) -> Usage | None:
     """
     if type(stated) is not dict:
         return None
+    if stated.keys() <= _USUAL and (usual := _usual_usage(stated)) is not None:
+        return usual
     taken, given, total = (count_of(stated.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     if total is not None:
         if taken is None and given is not None:
@@ -52,6 +59,31 @@ def usage_of(stated: object) -> Usage | None:
         input_tokens=taken,
         output_tokens=given,
         cached_tokens=min(_first_of(stated, _CACHED), taken),
+        reasoning_tokens=min(reasoning, given),
+    )
+
+
+def _usual_usage(stated: Mapping[str, Any]) -> Usage | None:
+    """Return the usage that is *stated* as OpenAI words it, or None where it is not.
+
+    PERF: nearly every one is, and this takes a fifth of the time of `usage_of`, which could do it too.
+    """
+    taken, given = stated.get("prompt_tokens"), stated.get("completion_tokens")
+    if type(taken) is not int or type(given) is not int or stated.get("total_tokens") != taken + given:
+        return None
+    if not (0 <= taken <= MOST and 0 <= given <= MOST):
+        return None
+    cached = reasoning = 0
+    details = stated.get("prompt_tokens_details")
+    if type(details) is dict:
+        cached = count_of(details.get("cached_tokens")) or 0
+    details = stated.get("completion_tokens_details")
+    if type(details) is dict:
+        reasoning = count_of(details.get("reasoning_tokens")) or 0
+    return Usage(
+        input_tokens=taken,
+        output_tokens=given,
+        cached_tokens=min(cached, taken),
         reasoning_tokens=min(reasoning, given),
     )
 

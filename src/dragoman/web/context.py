@@ -85,7 +85,9 @@ class Watch:
         loop = asyncio.get_running_loop()
         self.left = False
         self._receive = receive
-        self._served = asyncio.current_task()
+        served = asyncio.current_task()
+        assert served is not None  # noqa: S101 - it is made while a request is served
+        self._served = served
         self._watching: asyncio.Task[None] | None = None
         self._timer = loop.call_later(_WATCHED_AFTER, self._begin)
 
@@ -102,8 +104,7 @@ class Watch:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.left = True
-        if self._served is not None:
-            self._served.cancel()
+        self._served.cancel()
 
 
 @attrs.define(kw_only=True)

@@ -30,7 +30,8 @@ _EVENT_FIELDS: Final = tuple(field.name for field in attrs.fields(RequestEvent))
 _event_values: Final = attrgetter(*_EVENT_FIELDS)
 
 
-async def _nothing_follows() -> Message:
+async def nothing_follows() -> Message:
+    """Be all that comes of a request that was refused before it was one."""
     return {"type": "http.disconnect"}
 
 
@@ -172,7 +173,7 @@ class Gateway:
 
         *head* is what is known of it: its headers, and perhaps its method and its path.
         """
-        context = open_context(self._sources, head, _nothing_follows)
+        context = open_context(self._sources, head, nothing_follows)
         self._meter.arrived()
         context.event.method = head.get("method")
         mount = self._enter(self._prefix_of(head.get("path", "*")), context)

@@ -160,7 +160,7 @@ class _Writer:
             .where(entries.key.is_not(None))
             .group_by(entries.key)
         )
-        engine = await self._engine_of_the_file()
+        engine = await self._opened_engine()
         with telling(self._path, LEDGER):
             async with engine.connect() as connection:
                 found = (await connection.execute(statement)).all()
@@ -207,25 +207,26 @@ class _Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one of these entries
             raise _UnwritableError(type(error).__name__) from None
         with telling(self._path, LEDGER):
-            engine = await self._engine_of_the_file()
+            engine = await self._opened_engine()
             try:
                 async with writing(engine, attempts=1) as connection:
                     await connection.exec_driver_sql(_INSERT, rows)
             except _UNWRITABLE as error:
                 raise _UnwritableError(type(error).__name__) from None
 
-    async def _engine_of_the_file(self) -> AsyncEngine:
-        """Return an engine on the file that is there now, which is made where there is none.
+    async def _opened_engine(self) -> AsyncEngine:
+        """Return an engine on the file, which is made where there is none; it is opened once.
 
-        An open connection would go on writing to one that was moved away.
+        SQLite must not lose a file that it has open: what has been written lies in the log beside it, too. So nothing
+        is written while the file is not where it was.
         """
-        file = _identity_of(self._path)
-        if self._engine is None or file != self._file:
-            await self.close()
-            self._engine = None
+        if self._engine is None:
             async with opened(self._path, LEDGER):
                 pass  # it is there, and of this version
             self._engine, self._file = build_engine(self._path, patience=_PATIENCE), _identity_of(self._path)
+        elif _identity_of(self._path) != self._file:
+            message = f"the ledger {self._path} was moved while it was in use; put it back, or start again without it"
+            raise StoreError(message)
         return self._engine
 
     def _tell(self, reason: str | None) -> None:

@@ -136,8 +136,9 @@ class Apply:
             there[new.name] = await self._set(shelf, stated.name, old, new, told)
         await self._set_agents(declaration, there)
         named = {one.name for one in declaration.organizations}
-        named |= {seeing for alias in declaration.aliases for seeing in alias.visible_to or ()}
-        undeclared = [one for name, one in there.items() if name not in named and one.id not in named]
+        seeing = {one for alias in declaration.aliases for one in alias.visible_to or ()}
+        ids = {one.lower() for one in seeing}
+        undeclared = [one for name, one in there.items() if name not in named | seeing and one.id not in ids]
         for one in undeclared:
             if self._prune is Prune.ORGANIZATIONS:
                 await self._end(shelf, one.name, one, ending=await self._keys_of(one))

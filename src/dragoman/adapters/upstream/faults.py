@@ -7,7 +7,7 @@ Laws of this file:
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -90,6 +90,12 @@ CODES: Final = frozenset(
 )
 """OpenAI's words for what may be wrong with a request. What says that the provider knows no such model is none."""
 
+DENIALS: Final = frozenset({"authentication_error", "invalid_api_key", "no_db_connection"})
+"""Words, types or codes, of servers that refuse the gateway's key, whatever their status (ADR-0046.R7).
+
+The last one is LiteLLM's without a database: any key but its master key gets 400.
+"""
+
 _SECONDS: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
 _STEP: Final = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_-]*)|\.?\[([0-9]{1,9})\]|\.([0-9]{1,9})", re.ASCII)
 
@@ -123,14 +129,13 @@ async def fault_of(answer: Answer, request: Mapping[str, Any], now: Callable[[],
         body = b""
     finally:
         await answer.aclose()
-    code, param = _told(body, request)
+    error = _error_in(body)
     fault = FAULTS.get(answer.status, Fault.FAILED)
+    if fault is Fault.REJECTED and not DENIALS.isdisjoint(_words(error)):
+        fault = Fault.DENIED
+    code, param = _told(error, request) if fault is Fault.REJECTED else (None, None)
     return UpstreamError(
-        fault,
-        status=answer.status,
-        retry_after=retry_after(answer.headers, now),
-        code=code if fault is Fault.REJECTED else None,
-        param=param if fault is Fault.REJECTED else None,
+        fault, status=answer.status, retry_after=retry_after(answer.headers, now), code=code, param=param
     )
 
 
@@ -164,15 +169,23 @@ def is_error(document: Mapping[str, Any]) -> bool:
     return document.get("error") is not None or document.get("object") == "error"
 
 
-def _told(body: bytes, request: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return code and place of an error's *body*, as far as they may be told."""
+def _error_in(body: bytes) -> Mapping[str, Any]:
+    """Return what an error's *body* says, with nothing in it where it cannot be read."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None, None
+        return {}
     error = document.get("error", document) if isinstance(document, dict) else None
-    if not isinstance(error, dict):
-        return None, None
+    return error if isinstance(error, dict) else {}
+
+
+def _words(error: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the words that say of which kind *error* is."""
+    yield from (word for word in (error.get("type"), error.get("code")) if isinstance(word, str))
+
+
+def _told(error: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return code and place of *error*, as far as they may be told."""
     code, param = error.get("code"), error.get("param")
     return (
         code if isinstance(code, str) and code in CODES else None,

@@ -9,6 +9,7 @@ Laws of this file:
 """
 
 import asyncio
+import contextlib
 import enum
 import ssl
 from collections.abc import Mapping
@@ -139,17 +140,14 @@ class Exchange:
 
     async def _change(self) -> None:
         """Return when something has come, or gone wrong."""
-        connection = self._connection
-        if connection is None:
-            return
-        self._waiter = connection.loop.create_future()
+        if self._connection is None:
+            raise UpstreamError(Fault.CUT, status=self.status or None)
+        self._waiter = self._connection.loop.create_future()
         try:
             await self._waiter
         except asyncio.CancelledError:
             await self.aclose()
             raise
-        finally:
-            self._waiter = None
 
     # --- For the connection -----------------------------------------------------------------------------------------
 
@@ -192,11 +190,13 @@ class Connection(asyncio.BufferedProtocol):
         "transport",
     )
 
+    transport: asyncio.Transport
+    """There from the first call of the loop on."""
+
     def __init__(self, pool: "Http1Engine") -> None:
         """Belong to *pool*."""
         self.loop = pool.loop
         self.stage = IDLE
-        self.transport: asyncio.Transport | None = None
         self.parser = httptools.HttpResponseParser(self)
         self.feed = self.parser.feed_data
         self._pool = pool
@@ -211,12 +211,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def ask(self, request: bytes, timeouts: Timeouts, end: float) -> Exchange:
         """Send *request*; its answer must have ended at *end*."""
-        assert self.transport is not None  # noqa: S101 - it was made before
+        exchange = Exchange(self)
+        if self.stage is CLOSED:  # since it was made, or because the server spoke first
+            exchange.leave(Fault.UNREACHABLE)
+            return exchange
         now = self.loop.time()
         self._first, self._idle, self._end = now + timeouts.first_byte, timeouts.idle, end
         self._heard, self._begun, self._framed, self._silent = now, False, False, 0
-        self.stage = ASKED
-        self._exchange = exchange = Exchange(self)
+        self.stage, self._exchange = ASKED, exchange
         self.transport.write(request)
         self._watch(min(self._first, end))
         return exchange
@@ -228,7 +230,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def flow(self) -> None:
         """Read on, if reading was stopped."""
-        if self._paused and self.transport is not None:
+        if self._paused:
             self._paused, self._heard = False, self.loop.time()
             self.transport.resume_reading()
 
@@ -245,8 +247,7 @@ class Connection(asyncio.BufferedProtocol):
     def fail(self, fault: Fault) -> None:
         """Close, as the exchange has failed, or nobody wants it."""
         self._closed(fault)
-        if self.transport is not None:
-            self.transport.abort()
+        self.transport.abort()
 
     def _closed(self, fault: Fault | None) -> None:
         self.stage = CLOSED
@@ -361,7 +362,11 @@ class Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """Begin the body, unless another head follows."""
         exchange, status = self._exchange, self.parser.get_status_code()
-        if exchange is None or self.stage is not HEAD or status < _INTERIM:
+        if exchange is None or self.stage is not HEAD:
+            return
+        if status < _INTERIM:
+            exchange.headers.clear()
+            self._framed = False
             return
         self.stage, self._silent = BODY, 0
         self._framed = self._framed or status in _BODILESS
@@ -383,7 +388,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.fail(Fault.TOO_LARGE)
             return
         exchange.wake()
-        if exchange.size > BUFFERED and not self._paused and self.transport is not None:
+        if exchange.size > BUFFERED and not self._paused:
             self._paused = True
             self.transport.pause_reading()
 
@@ -398,7 +403,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def _ended(self) -> None:
         """Be kept for the next request, if the server agrees and has read all of the last one."""
-        assert self.transport is not None  # noqa: S101 - something has come
         if not self._agreed or self.transport.get_write_buffer_size():
             self.fail(Fault.CUT)
             return
@@ -471,23 +475,21 @@ class Http1Engine:
 
     async def _connect(self, timeouts: Timeouts) -> Connection:
         """Return a new connection, to the first of the allowed addresses that accepts one."""
+        end = self.loop.time() + min(timeouts.connect, timeouts.total)
         try:
-            async with asyncio.timeout(min(timeouts.connect, timeouts.total)) as deadline:
-                addresses = await allowed_addresses(self._place, self.loop)
-                for left in range(len(addresses), 0, -1):
-                    # One that does not answer leaves the others their part of the time.
-                    share = ((deadline.when() or 0.0) - self.loop.time()) / left
-                    try:
-                        async with asyncio.timeout(share):
-                            return await self._open_to(addresses[-left])
-                    except (OSError, TimeoutError):
-                        if left == 1:
-                            raise
+            async with asyncio.timeout_at(end):
+                *others, last = await allowed_addresses(self._place, self.loop)
+                for behind, address in zip(range(len(others), 0, -1), others, strict=True):
+                    # One that does not answer leaves those behind it their part of the time.
+                    now = self.loop.time()
+                    with contextlib.suppress(OSError, TimeoutError):
+                        async with asyncio.timeout_at(now + (end - now) / (behind + 1)):
+                            return await self._open_to(address)
+                return await self._open_to(last)
         except TimeoutError:
             raise UpstreamError(Fault.TIMEOUT) from None
         except OSError:
             raise UpstreamError(Fault.UNREACHABLE) from None
-        raise UpstreamError(Fault.UNREACHABLE)
 
     async def _open_to(self, address: str) -> Connection:
         name = None if self._tls is None else self._place.host

@@ -158,9 +158,9 @@ class Providers:
         return built
 
     async def aclose(self) -> None:
-        """Close every connection, now."""
+        """Close every connection, now; who is asked after that gets a new one, as when a gateway starts again."""
         engines = [*self._engines.values(), *self._retired]
-        self._plans, self._built, self._engines, self._retired = {}, {}, {}, []
+        self._built, self._engines, self._retired = {}, {}, []
         for engine in engines:
             await engine.aclose()
 
