@@ -18,7 +18,7 @@ from gateway_conformance.rules import confirms
 from served import PATIENCE, furnished, served
 from strangers import ASKING, LOOPBACK, Answer, Caller, calling, free_port, spoken, started
 
-pytestmark = pytest.mark.timeout(3600)  # llama.cpp is compiled, once
+pytestmark = pytest.mark.timeout(7200)  # llama.cpp is compiled, once
 
 UPSTREAMS: Final = Path(__file__).parent / "upstreams"
 KEY: Final = "sk-canary-8d2f61"
@@ -27,7 +27,7 @@ PROVIDER: Final = "canary-provider"
 MODEL: Final = "canary-model"
 
 CONTEXT: Final = 16_384
-"""Tokens that the model can hold. To fill it takes some ten seconds at the least, and a caller leaves at once."""
+"""Tokens that the model can hold. To fill it takes far longer than somebody stays who leaves at once."""
 
 LIKELIEST: Final[Mapping[str, Any]] = {"temperature": 0, "frequency_penalty": 2}
 """Always the same words, and not one word again and again."""

@@ -18,8 +18,8 @@ from gateway_conformance.rules import confirms
 from served import Furnished, furnished, served
 
 PROGRAMS: Final = Path(__file__).parent / "clients"
-RUNNING: Final = 100.0
-"""Seconds that a program may take. Most of them are the pauses before its retries."""
+RUNNING: Final = 300.0
+"""Seconds that a program may take: it needs some ten, most of which are pauses before retries."""
 
 pytestmark = pytest.mark.timeout(900)  # of which an installation may take nearly all
 

@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 
 CONTEXT: Final = 131_072
-"""Tokens. A generation that fills it takes minutes, so that one that is done soon was stopped."""
+"""Tokens that the model may be given room for; a server decides how much of it there is."""
 
 WIDTH: Final = 64
 HIDDEN: Final = 128
