@@ -12,8 +12,13 @@ import courts
 from courts import Court
 from gateways import DIALECTS
 
-OVER_SOCKETS: Final = ("/", "/ibex")
-"""The mounts that are judged over a socket as well, where nobody asks for all of them: they share one server."""
+PHASES: Final = (1, 2)
+
+OVER_SOCKETS: Final = {1: ("/", "/ibex"), 2: ("/",)}
+"""The mounts that are judged over a socket as well, by phase, where nobody asks for all: they share a server."""
+
+GENERATED_OVER_SOCKETS: Final = ("/ibex",)
+"""Those of them that are asked generated cases, which take longest, in either phase."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,22 +29,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a target on each mount, in process and over a socket."""
     if "target" in metafunc.fixturenames:
-        outside = DIALECTS if metafunc.config.getoption("--every-socket") else OVER_SOCKETS
-        targets = [(mount, "inside") for mount in DIALECTS] + [(mount, "outside") for mount in outside]
-        names = [f"{DIALECTS[mount]}-{where}" for mount, where in targets]
+        targets = [(phase, mount, "inside") for phase in PHASES for mount in DIALECTS]
+        for phase in PHASES:
+            mounts = GENERATED_OVER_SOCKETS if "run" in metafunc.fixturenames else OVER_SOCKETS[phase]
+            every = metafunc.config.getoption("--every-socket")
+            targets += [(phase, mount, "outside") for mount in (DIALECTS if every else mounts)]
+        names = [f"{DIALECTS[mount]}-phase{phase}-{where}" for phase, mount, where in targets]
         metafunc.parametrize("target", targets, ids=names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def inside() -> Iterator[Court]:
-    """The real gateway in this process."""
+    """The real gateway in this process, in Phase 1."""
     with courts.inside() as court:
         yield court
 
 
 @pytest.fixture(scope="session")
+def forwarding_inside() -> Iterator[Court]:
+    """The real gateway in this process, in Phase 2."""
+    with courts.inside(phase=2) as court:
+        yield court
+
+
+@pytest.fixture(scope="session")
+def forwarding_outside(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Court]:
+    """The real gateway behind a socket, in Phase 2."""
+    served = DIALECTS if pytestconfig.getoption("--every-socket") else (*OVER_SOCKETS[2], *GENERATED_OVER_SOCKETS)
+    mounts = {mount: DIALECTS[mount] for mount in served}
+    with courts.outside(tmp_path_factory.mktemp("forwarding"), mounts, phase=2) as court:
+        yield court
+
+
+@pytest.fixture(scope="session")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
-    """The real gateway behind a socket."""
+    """The real gateway behind a socket, in Phase 1."""
     with courts.outside(tmp_path_factory.mktemp("outside")) as court:
         yield court
 
@@ -53,16 +77,22 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 @pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest) -> Target:
-    """Each served mount, in process and over a socket."""
-    mount, where = request.param
-    court: Court = request.getfixturevalue(where)
+    """Each served mount, in each phase, in process and over a socket."""
+    phase, mount, where = request.param
+    court: Court = request.getfixturevalue(where if phase == 1 else f"forwarding_{where}")
     return court.target(mount)
 
 
 @pytest.fixture(scope="session")
 def root(inside: Court) -> Target:
-    """The canonical contract in this process."""
+    """The canonical contract in this process, in Phase 1."""
     return inside.target("/")
+
+
+@pytest.fixture(scope="session")
+def forwarding_root(forwarding_inside: Court) -> Target:
+    """The canonical contract in this process, in Phase 2."""
+    return forwarding_inside.target("/")
 
 
 @pytest.fixture(scope="session")

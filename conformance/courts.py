@@ -15,19 +15,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import attrs
 from gateway_conformance.exchange import Asgi, OverSocket, Request, Transport, in_process, over_socket
 from gateway_conformance.target import Log, Stated, Target, Tight, connect
 
+import catalogue
 from gateways import (
     CALLERS,
     DEADLINE,
     DIALECTS,
     LOGGED_FIELDS,
     NEWCOMERS,
-    SCARCE,
     TIGHT,
     TIGHT_LIMITS,
     Parts,
@@ -38,6 +38,7 @@ from gateways import (
     logging_to,
     real_parts,
 )
+from leaky import telling
 
 HERE: Final = Path(__file__).parent
 
@@ -72,8 +73,9 @@ KEPT_LINES: Final = 50_000
 
 @attrs.frozen(kw_only=True)
 class Court:
-    """Gateways of all mounts, reached in one way."""
+    """Gateways of all mounts, reached in one way, in one *phase*."""
 
+    phase: int
     transport: Transport
     stated: Stated
     mounts: Mapping[str, str]
@@ -135,19 +137,35 @@ def addresses() -> Iterator[str]:
 
 @contextmanager
 def inside(
-    make: Callable[[Parts], Asgi] = build, mounts: Mapping[str, str] = DIALECTS, *, spare: bool = True
+    make: Callable[[Parts], Asgi] = build, mounts: Mapping[str, str] = DIALECTS, *, phase: int = 1, spare: bool = True
 ) -> Iterator[Court]:
     """Run the gateways that *make* makes in this process; without the *spare* ones, which not every check needs.
 
     The tight one goes by a clock that only the judge moves.
     """
-    parts, tap = real_parts(mounts), Tap()
+    parts, tap = real_parts(mounts, phase=phase), Tap()
     parts = logging_to(parts, cast("BinaryIO", tap))
-    log = Log(lines=tap.take, fields=LOGGED_FIELDS)
     with ExitStack() as running:
+        parts = attrs.evolve(parts, leaky=running.enter_context(_leaking(phase)))
         line = running.enter_context(in_process(make(parts)))
         spares = _spares(running, make, parts) if spare else Stated()
-        yield Court(transport=line, stated=attrs.evolve(spares, log=log), mounts=mounts)
+        stated = attrs.evolve(spares, log=Log(lines=tap.take, fields=LOGGED_FIELDS), **_behind(phase))
+        yield Court(phase=phase, transport=line, stated=stated, mounts=mounts)
+
+
+@contextmanager
+def _leaking(phase: int) -> Iterator[str | None]:
+    """Serve an upstream that tells everything, where anything is forwarded."""
+    if phase == 1:
+        yield None
+        return
+    with telling(catalogue.HOST, catalogue.BASE_PATH) as base_url:
+        yield base_url
+
+
+def _behind(phase: int) -> dict[str, Any]:
+    """Return what is stated of who is behind the models."""
+    return {} if phase == 1 else {"staged": catalogue.staged(leaky=True), "secrets": catalogue.SECRETS}
 
 
 def _spares(running: ExitStack, make: Callable[[Parts], Asgi], parts: Parts) -> Stated:
@@ -170,7 +188,8 @@ def _tight(line: Transport, *, wait: Callable[[float], None] | None) -> Tight:
     return Tight(
         transport=line,
         limits=TIGHT_LIMITS,
-        alias=SCARCE,
+        alias=catalogue.SCARCE,
+        embedding_alias=catalogue.SCARCE_EMBEDDING,
         places=TIGHT.capacity,
         newcomers=iter(NEWCOMERS),
         addresses=addresses(),
@@ -192,15 +211,18 @@ def checks_not_judged(target: Target) -> frozenset[str]:
 
 
 @contextmanager
-def outside(folder: Path, mounts: Mapping[str, str] = DIALECTS) -> Iterator[Court]:
+def outside(folder: Path, mounts: Mapping[str, str] = DIALECTS, *, phase: int = 1) -> Iterator[Court]:
     """Serve the gateways by processes of their own, which log into *folder*, and ask identity services of their own."""
     log = folder / "log"
     with (
+        _leaking(phase) as leaky,
         identities(folder / "identities") as service,
         identities(folder / "tight-identities") as tight_service,
-        serving("generous", service.address, *mounts, log=log) as line,
-        serving("tight", tight_service.address, *mounts, log=folder / "tight") as used_up,
-        serving("generous", service.address, *mounts, log=folder / "draining", told_to_end=True) as ending,
+        serving("generous", str(phase), service.address, leaky or "", *mounts, log=log) as line,
+        serving("tight", str(phase), tight_service.address, leaky or "", *mounts, log=folder / "tight") as used_up,
+        serving(
+            "generous", str(phase), service.address, leaky or "", *mounts, log=folder / "draining", told_to_end=True
+        ) as ending,
         log.open("rb") as read,
     ):
         stated = Stated(
@@ -209,17 +231,18 @@ def outside(folder: Path, mounts: Mapping[str, str] = DIALECTS) -> Iterator[Cour
             draining=ending,
             log=Log(lines=_Lines(read).take, fields=LOGGED_FIELDS),
             deadline=DEADLINE,
+            **_behind(phase),
         )
-        yield Court(transport=line, stated=stated, mounts=mounts)
+        yield Court(phase=phase, transport=line, stated=stated, mounts=mounts)
 
 
 @contextmanager
-def serving(guard: str, service: str, *mounts: str, log: Path, told_to_end: bool = False) -> Iterator[OverSocket]:
-    """Serve the dialects at *mounts* in a process of their own, which may have been *told to end*."""
-    with _running(guard, service, *mounts, log=log) as (process, port), over_socket(f"http://127.0.0.1:{port}") as line:
+def serving(*arguments: str, log: Path, told_to_end: bool = False) -> Iterator[OverSocket]:
+    """Serve what the *arguments* of `serve_dialects` say in a process of its own, which may have been *told to end*."""
+    with _running(*arguments, log=log) as (process, port), over_socket(f"http://127.0.0.1:{port}") as line:
         if told_to_end:
             process.terminate()
-            _wait_until_it_ends(line, mounts[0])
+            _wait_until_it_ends(line, arguments[-1])
         yield line
 
 

@@ -1,7 +1,7 @@
 """The real gateway for the suite: the parts that it is made of, and a process that serves it.
 
 Laws of this file:
-- It is the only place of the suite, beside the broken gateways, that imports `dragoman`.
+- It and `catalogue` are the only places of the suite, beside the broken gateways, that import `dragoman`.
 - Nothing of `src/` is patched: a gateway is made by `create_app` from parts that fit its ports.
 - What the judge is told of a gateway (`Callers`, `Limit`) is what the gateway is made with.
 """
@@ -10,21 +10,26 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import BinaryIO, Final
 
 import attrs
 from gateway_conformance.target import Callers, Limit
 
+import catalogue
+from dragoman.adapters.daily import MemoryDays
 from dragoman.adapters.directory import Directory, Seed, build_directory
 from dragoman.adapters.identity import build_remote_identity, serve_identity
 from dragoman.adapters.identity.answers import Answers
+from dragoman.adapters.ledger import NoLedger
 from dragoman.adapters.log import build_log
-from dragoman.app import Guard, create_app, system_sources
+from dragoman.adapters.metrics import MemoryMeter
+from dragoman.adapters.upstream.registry import Providers
+from dragoman.adapters.webhook import HttpWebhooks
+from dragoman.app import Forwarding, Guard, build_router, closing, create_app, forwarding_operations, system_sources
 from dragoman.contract.source import CANONICAL, Source
-from dragoman.model import Agent, AgentId, Alias, KeyId, OrganizationId, Principal, RequestEvent, rate_of
+from dragoman.model import Agent, AgentId, KeyId, OrganizationId, Principal, RequestEvent, rate_of
 from dragoman.ports import Catalogue, EventLog, Identity, IdentityUnavailableError
 from dragoman.server import Ending, Wire, hold_signals, listen, serve
 from dragoman.web.context import Sources
@@ -54,16 +59,12 @@ DIALECTS: Final[Mapping[str, str]] = {
 }
 """What the suite serves: mount -> dialect."""
 
-SCOPES: Final = frozenset({"chat", "models"})
+SCOPES: Final = frozenset({"chat", "models", "metrics"})
 
 GENEROUS: Final = Guard(
     rates={scope: rate_of("999999999/d") for scope in ("address", "failed-logins", "organization", "key", "alias")},
 )
 """Limits that are on, so that headers tell of them, and that no run of the suite reaches."""
-
-SCARCE: Final = "scarce"
-SCARCE_REQUESTS: Final = 3
-"""An alias with a limit of its own, and how many requests of an organisation it takes a day."""
 
 TIGHT: Final = Guard(
     rates={
@@ -79,7 +80,7 @@ None of them comes back while a run lasts: the fastest is one request in 24 minu
 
 TIGHT_LIMITS: Final = {
     **{scope: Limit(requests=rate.count, seconds=86_400) for scope, rate in TIGHT.rates.items()},
-    "alias": Limit(requests=SCARCE_REQUESTS, seconds=86_400),
+    "alias": Limit(requests=catalogue.SCARCE_REQUESTS, seconds=86_400),
 }
 """What the judge is told of them."""
 
@@ -103,7 +104,8 @@ NEWCOMERS: Final[Sequence[Callers]] = tuple(_newcomer(number) for number in rang
 class Parts:
     """What a gateway is made of: `documents` maps a mount to its effective contract.
 
-    A *draining* one has been told to end. What *lifespan* makes runs while the gateway does.
+    A *draining* one has been told to end. What *lifespan* makes runs while the gateway does. *leaky* is the base URL of
+    an upstream that tells everything, if there is one.
     """
 
     documents: Mapping[str, Document]
@@ -114,6 +116,7 @@ class Parts:
     guard: Guard
     draining: bool = False
     lifespan: Sequence[Lifespan] = ()
+    leaky: str | None = None
 
 
 @attrs.define
@@ -180,11 +183,13 @@ class Silence:
         """Drop that something became bad, or good again."""
 
 
-def real_parts(dialects: Mapping[str, str] = DIALECTS, *, off: frozenset[str] = frozenset()) -> Parts:
+def real_parts(dialects: Mapping[str, str] = DIALECTS, *, phase: int = 1, off: frozenset[str] = frozenset()) -> Parts:
     """Return the parts of the real gateway, which knows `CALLERS` and one foreign organisation."""
     store = known_store()
     return Parts(
-        documents={mount: effective_document(dialect, mount=mount, off=off) for mount, dialect in dialects.items()},
+        documents={
+            mount: served_document(dialect, mount=mount, phase=phase, off=off) for mount, dialect in dialects.items()
+        },
         identity=Switch(real=store),
         catalogue=store,
         log=Silence(),
@@ -195,17 +200,8 @@ def real_parts(dialects: Mapping[str, str] = DIALECTS, *, off: frozenset[str] = 
 
 @cache
 def known_store() -> Directory:
-    """Return who is known: `CALLERS`, the newcomers, one foreign organisation; and two aliases for them all."""
+    """Return who is known: `CALLERS`, the newcomers, one foreign organisation; and the aliases for them all."""
     everybody = (CALLERS, *NEWCOMERS)
-    general = Alias(
-        id="general",
-        display_name="General",
-        description="Everyday work.",
-        category="llm",
-        created=int(datetime(2026, 6, 14, tzinfo=UTC).timestamp()),
-        visible_to=frozenset(OrganizationId(callers.organization) for callers in everybody),
-    )
-    scarce = attrs.evolve(general, id=SCARCE, display_name="Scarce", rate=rate_of(f"{SCARCE_REQUESTS}/d"))
     beta = Agent(id=AgentId(BETA), name="beta", organization=OWN)
     theirs = Agent(id=AgentId(CALLERS.foreign_agent), name="theirs", organization=FOREIGN)
     seed = Seed(
@@ -215,7 +211,8 @@ def known_store() -> Directory:
             FOREIGN_TOKEN: Principal(organization=FOREIGN, key=KeyId("foreign"), scopes=SCOPES),
         },
         agents=[*(_agent(callers) for callers in everybody), beta, theirs],
-        aliases=[general, scarce],
+        aliases=catalogue.aliases(),
+        guardrails={catalogue.GUARDRAIL.key: catalogue.GUARDRAIL},
     )
     return build_directory(seed, now=system_sources().now)
 
@@ -239,8 +236,28 @@ def effective_document(dialect: str, *, mount: str, phase: int = 1, off: frozens
     return source.effective(dialect, mount=mount, phases=phases, off=off)
 
 
+@cache
+def served_document(dialect: str, *, mount: str, phase: int = 1, off: frozenset[str] = frozenset()) -> Document:
+    """Return the effective contract of *dialect* at *mount*, with all in *phase* that can be served in it."""
+    source = Source()
+    phases = {name: phase for name in source.operations if name in forwarding_operations()}
+    return source.effective(dialect, mount=mount, phases=phases, off=off)
+
+
 def build(parts: Parts) -> Gateway:
     """Return the gateway that is made of *parts*."""
+    providers, known = Providers(secret=_secret, now=parts.sources.now), catalogue.providers(parts.leaky)
+    router = build_router(parts.sources, parts.log)
+    providers.replace(known)
+    router.provide(known)
+    forwarding = Forwarding(
+        upstreams=providers,
+        router=router,
+        days=MemoryDays(),
+        ledger=NoLedger(),
+        meter=MemoryMeter(),
+        webhook=HttpWebhooks(),  # which is asked by no guardrail here
+    )
     gateway = create_app(
         parts.documents,
         identity=parts.identity,
@@ -248,10 +265,17 @@ def build(parts: Parts) -> Gateway:
         log=parts.log,
         sources=parts.sources,
         guard=parts.guard,
-        lifespan=parts.lifespan,
+        forwarding=forwarding,
+        lifespan=[*parts.lifespan, partial(closing, providers)],
     )
     gateway.draining = parts.draining
     return gateway
+
+
+def _secret(reference: str) -> str:
+    """Return what *reference* stands for."""
+    assert reference == catalogue.KEY_REFERENCE
+    return catalogue.KEY
 
 
 def logging_to(parts: Parts, stream: BinaryIO) -> Parts:
@@ -260,7 +284,7 @@ def logging_to(parts: Parts, stream: BinaryIO) -> Parts:
 
 
 LEADING_FIELDS: Final = frozenset({"time", "level", "event"})
-FAULT_FIELDS: Final = frozenset({"error", "places", "part", "state", "reason"})
+FAULT_FIELDS: Final = frozenset({"error", "places", "part", "target", "state", "reason"})
 LOGGED_FIELDS: Final = frozenset(attrs.fields_dict(RequestEvent)) | LEADING_FIELDS | FAULT_FIELDS
 """What may stand in a line of the log: what leads it, the fields of a request's event, and those of what went wrong."""
 
@@ -268,13 +292,15 @@ DEADLINE: Final = 2.0
 """Seconds that a head, and a pause in a body, may take in a process of the suite: ten of them would be waited for."""
 
 
-def serve_dialects(guard: str, service: str, *mounts: str) -> None:
+def serve_dialects(guard: str, phase: str, service: str, leaky: str, *mounts: str) -> None:
     """Serve the dialects at *mounts* on a free port, and print the port once it can be connected to.
 
-    Who is calling, the identity *service* at `host:port` is asked.
+    Who is calling, the identity *service* at `host:port` is asked. *leaky* is the base URL of an upstream that tells
+    everything, or nothing.
     """
     hold_signals()
-    parts = real_parts({mount: DIALECTS[mount] for mount in mounts})
+    parts = real_parts({mount: DIALECTS[mount] for mount in mounts}, phase=int(phase))
+    parts = attrs.evolve(parts, leaky=leaky or None)
     parts = logging_to(parts, sys.stderr.buffer)
     asked = build_remote_identity(
         service, ca=None, certificate=None, key=None, now=parts.sources.monotonic, log=parts.log

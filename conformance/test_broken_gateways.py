@@ -1,6 +1,7 @@
 """The suite against gateways with one defect each: it must fail them, by the rule that they break (ADR-0016.R5)."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import attrs
 import pytest
@@ -17,6 +18,8 @@ from gateway_conformance.checks import (
     methods,
     order,
 )
+from gateway_conformance.checks import forwarding as forwarded
+from gateway_conformance.checks import streams as streamed
 from gateway_conformance.checks.identities import a_confirmed_identity_ends_within_a_minute
 from gateway_conformance.engine import judge
 from gateway_conformance.exchange import Asgi
@@ -24,7 +27,7 @@ from gateway_conformance.rules import RuleBroken, confirmed_by, confirms
 from gateway_conformance.target import Target
 
 import courts
-from broken import answers, contracts, identities, logs, orders
+from broken import answers, contracts, identities, logs, orders, streams
 from broken.limits import failed_logins_unlimited, forwarded_for_trusted, limits_told_of_nothing, never_biting
 from broken.slips import SLIPS, Slip
 from broken.wires import WIRE_SLIPS, Between, in_own_words, standing_before
@@ -40,6 +43,16 @@ def judged(dialect: str) -> dict[str, str]:
 def uses_spares(check: Check) -> bool:
     """Whether *check* uses more than one gateway; one that did in secret would not be judged, and its test fail."""
     return check.__module__.rsplit(".", 1)[-1] in {"limits", "room", "identities"}
+
+
+def phase_of(check: Check) -> int:
+    """Return the phase in which *check* asks anything: what is forwarded is in the second."""
+    return 2 if check.__module__.rsplit(".", 1)[-1] in {"streams", "forwarding"} else 1
+
+
+def judging(build: Callable[[Parts], Asgi], dialect: str, check: Check, phase: int) -> AbstractContextManager[Court]:
+    """Run the broken gateway that *build* makes, as far as *check* needs it."""
+    return courts.inside(build, judged(dialect), phase=phase, spare=uses_spares(check))
 
 
 def generated(target: Target) -> None:
@@ -62,6 +75,12 @@ class Defect:
     check: Check
     rule: str
     dialect: str = "dragoman"
+    forwards: bool | None = None
+
+    @property
+    def phase(self) -> int:
+        """The phase in which it is judged: that of its check, unless something else is said."""
+        return phase_of(self.check) if self.forwards is None else 1 + self.forwards
 
 
 DEFECTS = [
@@ -120,6 +139,36 @@ DEFECTS = [
     Defect("undocumented status", answers.undocumented_status, headers.every_status_is_documented, "ADR-0001.R1"),
     Defect("foreign Allow", answers.foreign_allow, methods.allow_names_the_methods_of_its_own_path, "ADR-0011.R3"),
     Defect("foreign Allow", answers.foreign_allow, methods.options_names_the_methods_to_anybody, "ADR-0011.R2"),
+    Defect("no [DONE]", streams.without_done, streamed.a_stream_ends_with_one_done, "ADR-0045.R2"),
+    Defect("no [DONE]", streams.without_done, streamed.a_stream_ends_with_one_done, "ADR-0045.R2", dialect="client"),
+    Defect(
+        "cut stream that looks finished",
+        streams.finished_where_it_was_cut,
+        streamed.a_cut_answer_never_looks_finished,
+        "ADR-0045.R9",
+    ),
+    Defect(
+        "cut stream that looks finished",
+        streams.finished_where_it_was_cut,
+        streamed.a_cut_answer_never_looks_finished,
+        "ADR-0045.R9",
+        dialect="client",
+    ),
+    Defect("id: field", streams.with_ids, streamed.a_stream_is_data_and_comments, "ADR-0045.R1"),
+    Defect(
+        "usage that nobody asked for", streams.always_counting, streamed.usage_comes_when_it_is_asked_for, "ADR-0045.R6"
+    ),
+    Defect(
+        "usage that nobody asked for",
+        streams.always_counting,
+        streamed.usage_comes_when_it_is_asked_for,
+        "ADR-0045.R6",
+        dialect="tenant",
+    ),
+    Defect("provider disclosed", streams.disclosing, forwarded.nobody_learns_who_answers, "ADR-0045.R12"),
+    Defect("role missing", streams.without_role, streamed.the_first_delta_says_who_speaks, "ADR-0045.R3"),
+    Defect("role missing", streams.without_role, generated, "ADR-0045.R3", forwards=True),
+    Defect("models forgotten", contracts.forgetful, generated, "ADR-0045.R17", forwards=True),
 ]
 
 FAMILIES = {
@@ -141,6 +190,13 @@ FAMILIES = {
     "key in the log",
     "undocumented status",
     "foreign Allow",
+    "no [DONE]",
+    "cut stream that looks finished",
+    "id: field",
+    "usage that nobody asked for",
+    "provider disclosed",
+    "role missing",
+    "models forgotten",
 }
 """What goes wrong with gateways, each of which is made here at least once."""
 
@@ -148,20 +204,21 @@ FAMILIES = {
 @confirms("ADR-0016.R5")
 def test_every_family_of_broken_gateways_is_made() -> None:
     """Each family has a defect, and each defect is of a family."""
-    assert 18 == len(FAMILIES)
+    assert 25 == len(FAMILIES)
     assert {defect.family for defect in DEFECTS} == FAMILIES
 
 
 @pytest.fixture(scope="module")
-def passed(inside: Court) -> Callable[[Defect], None]:
+def passed(inside: Court, forwarding_inside: Court) -> Callable[[Defect], None]:
     """A function that lets the real gateway pass a check, once in each dialect."""
     done: set[tuple[str, str]] = set()
 
     def run_once(defect: Defect) -> None:
-        asked = (defect.dialect, defect.check.__name__)
+        asked = (defect.dialect, f"{defect.check.__name__} {defect.phase}")
         if asked not in done:
-            mount = next(mount for mount, dialect in inside.mounts.items() if dialect == defect.dialect)
-            defect.check(inside.target(mount))
+            court = inside if defect.phase == 1 else forwarding_inside
+            mount = next(mount for mount, dialect in court.mounts.items() if dialect == defect.dialect)
+            defect.check(court.target(mount))
             done.add(asked)
 
     return run_once
@@ -172,7 +229,7 @@ def passed(inside: Court) -> Callable[[Defect], None]:
 def test_a_defect_is_found_and_named(defect: Defect, passed: Callable[[Defect], None]) -> None:
     """The real gateway passes the check, the broken one does not, and the failure names the rule it breaks."""
     passed(defect)
-    with courts.inside(defect.build, judged(defect.dialect), spare=uses_spares(defect.check)) as court:
+    with judging(defect.build, defect.dialect, defect.check, defect.phase) as court:
         target = court.target("/")
         with pytest.raises(RuleBroken) as raised:
             defect.check(target)
@@ -204,7 +261,7 @@ IN_PROCESS = [(check, SLIPS[check.__name__], "dragoman") for check in CHECKS if 
 )
 def test_every_check_can_fail(check: Check, slip: Slip, dialect: str) -> None:
     """A gateway with the slip that the check is there for is failed by it, and the failure names one of its rules."""
-    with courts.inside(slip, judged(dialect), spare=uses_spares(check)) as court:
+    with judging(slip, dialect, check, phase_of(check)) as court:
         target = court.target("/")
         with pytest.raises(RuleBroken) as raised:
             check(target)

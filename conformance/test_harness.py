@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 import pytest
-from gateway_conformance.checks import CHECKS, Check, limits
+from gateway_conformance.checks import CHECKS, Check, forwarding, limits, streams
 from gateway_conformance.engine import Observation, Run, has_rounded_integer
 from gateway_conformance.expectations import checks, plans
 from gateway_conformance.floors import missed, unjudged
@@ -27,7 +27,10 @@ from gateway_conformance.rules import (
     read_rules,
     require_none,
 )
-from gateway_conformance.target import Stated, Target
+from gateway_conformance.streams import streaming
+from gateway_conformance.target import Staged, Stated, Target
+
+from courts import Court
 
 CHAT: Final = "POST /v1/chat/completions"
 
@@ -103,6 +106,24 @@ def test_a_status_that_was_never_seen_is_missed(enough: Witness) -> None:
 def test_nineteen_cases_are_too_few(enough: Witness, mode: str) -> None:
     """One case below the floor fails the run."""
     assert ["ADR-0016.R2"] == enough.without(first_of(enough, mode)).rules()
+
+
+@pytest.fixture(scope="module")
+def forwarded(forwarding_root: Target) -> Witness:
+    """A run in Phase 2 with exactly what the floors ask for."""
+    seen = [one for operation in forwarding_root.promises.operations for one in observations(operation)]
+    return Witness(forwarding_root, Run(observations=tuple(seen), failures=()), list(provoke(forwarding_root)))
+
+
+@confirms("ADR-0045.R17")
+def test_models_that_are_unknown_count_for_nothing(forwarded: Witness) -> None:
+    """In Phase 2 too just enough is enough; a case that named a model which may be unknown is none of the 20."""
+    chosen = first_of(forwarded, "positive")
+    seen = [attrs.evolve(one, known_model=not chosen(one)) for one in forwarded.run.observations]
+    blind = attrs.evolve(forwarded, run=attrs.evolve(forwarded.run, observations=tuple(seen)))
+
+    assert [] == forwarded.rules()
+    assert ["ADR-0016.R2"] == blind.rules()
 
 
 @confirms("ADR-0016.R2")
@@ -186,6 +207,42 @@ def test_what_nobody_has_stated_is_listed_by_name(unknown: Target, enough: Witne
     assert {one.kind for one in listed} == UNSTATED_KINDS
     assert all(one.reason for one in listed)
     assert [] == attrs.evolve(enough, target=unknown, provoked=provoked).rules()
+
+
+STAGED_KINDS: Final = {
+    "circuit_open",
+    "guardrail_block",
+    "model_not_embedding",
+    "model_not_llm",
+    "upstream_timeout",
+    "upstream_unavailable",
+}
+"""The kinds that an operator has to set up a model for."""
+
+
+@confirms("ADR-0016.R4")
+def test_what_is_behind_no_model_is_listed_by_name(forwarding_root: Target, forwarded: Witness) -> None:
+    """Of a gateway whose operator has set up no models the kinds behind them are listed, and nothing is missed."""
+    plain = attrs.evolve(forwarding_root, stated=attrs.evolve(forwarding_root.stated, staged=None, secrets=frozenset()))
+    provoked = list(provoke(plain))
+
+    assert STAGED_KINDS == {one.kind for one in unjudged(provoked)} - UNSTATED_KINDS
+    assert [] == attrs.evolve(forwarded, target=plain, provoked=provoked).rules()
+    for check in (streams.a_cut_answer_never_looks_finished, forwarding.nobody_learns_who_answers):
+        with pytest.raises(NotJudged):
+            check(plain)
+
+
+def test_models_that_are_used_up_are_asked_for(forwarding_root: Target) -> None:
+    """When no name is left behind which something can be brought about, the judge asks for more."""
+    [operation, *_] = streaming(forwarding_root)
+    used_up = Staged(models={"cut": iter(())}, embedding_models={}, blocked_text="")
+    poor = attrs.evolve(forwarding_root, stated=attrs.evolve(forwarding_root.stated, staged=used_up))
+
+    with pytest.raises(RuntimeError, match="more models that bring about cut"):
+        poor.staged("cut", operation)
+    with pytest.raises(NotJudged, match="a model that brings about tool_call"):
+        poor.staged("tool_call", operation)
 
 
 @confirms("ADR-0016.R4")
@@ -319,6 +376,21 @@ def test_positive_data_may_miss_only_where_a_name_is_free(root: Target) -> None:
     assert ["200"] == accepted["pinned", "retrieveModel"]
     assert ["200", "404"] == accepted["free", "retrieveModel"]
     assert {"200", "404", "501"} == {status for statuses in accepted.values() for status in statuses}
+
+
+@confirms("ADR-0045.R17")
+def test_a_valid_body_may_name_an_unknown_model_where_there_is_one(
+    forwarding_root: Target, forwarding_inside: Court
+) -> None:
+    """In Phase 2 the documented 404 is expected of valid bodies, but where every model is passed on."""
+    accepted = {
+        target.mount: checks(operation, free=False)["positive_data_acceptance"]["expected-statuses"]
+        for target in (forwarding_root, forwarding_inside.target("/relay"))
+        for operation in target.promises.operations
+        if operation.path == "/v1/chat/completions"
+    }
+
+    assert {"/": ["200", "404"], "/relay": ["200"]} == accepted
 
 
 def test_negative_data_is_never_a_server_error(root: Target) -> None:

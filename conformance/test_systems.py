@@ -1,12 +1,14 @@
 """The five systems to the letter: every row of `systems/` is run (ADR-0028)."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pytest
-from gateway_conformance.exchange import in_process
+from gateway_conformance.exchange import InProcess, in_process
 from gateway_conformance.rows import Row, differences, json_blocks, matches, misfits, read_rows, request_of
 from gateway_conformance.rules import RuleBroken, confirms
 
@@ -30,22 +32,41 @@ def rows_of(kind: str) -> list[object]:
     ]
 
 
-@confirms("ADR-0028.R1")
-@pytest.mark.parametrize(("dialect", "row"), rows_of("request"))
-def test_the_gateway_answers_as_the_text_says(dialect: str, row: Row) -> None:
-    """A request of a text is answered with the status, the headers and the members that the text gives."""
-    parts = real_parts({f"/{dialect}": dialect}, off=row.off)
+@contextmanager
+def answering(dialect: str, phase: int, row: Row) -> Iterator[InProcess]:
+    """Run a gateway as *row* needs it."""
+    parts = real_parts({f"/{dialect}": dialect}, phase=phase, off=row.off)
     if row.limits is not None:
         parts = attrs.evolve(parts, guard=Guard(rates={scope: rate_of(rate) for scope, rate in row.limits.items()}))
-    request = request_of(row, NAMES)
     with in_process(build(parts)) as line:
+        yield line
+
+
+def asked() -> list[object]:
+    """Return the rows that are asked, in each phase of which they say something."""
+    return [
+        pytest.param(dialect, row, phase, expected, id=f"{dialect}-phase{phase}-{row.first}-{row.last}-{row.says}")
+        for phase in (1, 2)
+        for dialect, row in ROWS
+        if row.kind == "request" and (expected := row.expected(phase)) is not None
+    ]
+
+
+@confirms("ADR-0028.R1", "ADR-0045.R18")
+@pytest.mark.parametrize(("dialect", "row", "phase", "expected"), asked())
+def test_the_gateway_answers_as_the_text_says(
+    dialect: str, row: Row, phase: int, expected: Mapping[str, object]
+) -> None:
+    """A request of a text is answered with the status, the headers and the members that the text gives."""
+    request = request_of(row, NAMES)
+    with answering(dialect, phase, row) as line:
         located = attrs.evolve(request, path=f"/{dialect}{request.path}")
         response = [line.exchange(located) for _ in range(row.times)][-1]
-        found = differences(row, response)
+        found = differences(expected, response)
 
         if found:
             raise RuleBroken(
-                rule=f"ADR-0028.R1, {dialect} lines {row.first} to {row.last}",
+                rule=f"ADR-0028.R1, {dialect} lines {row.first} to {row.last}, phase {phase}",
                 expected=row.says,
                 actual="; ".join(found),
                 curl=located.curl(line.origin),

@@ -8,6 +8,7 @@ from hypothesis import settings
 
 import treaty
 from fakes import House, build_house, effective
+from lanes import FaultyHouse, Lane, disclosed, faulty_house
 from lines import Line, on_a_line
 
 # The same examples on every run, without a store: a red test is red everywhere. Deadlines would time the machine.
@@ -53,6 +54,29 @@ def line(opened_line: Line) -> Line:
     opened_line.events()
     opened_line.house.log.requests.clear()
     return opened_line
+
+
+@pytest.fixture(scope="session")
+def served_lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyHouse]:
+    """Serve a process with more lanes than there are tests that take one: a lane is two sockets."""
+    with faulty_house(tmp_path_factory.mktemp("lanes"), 120) as served:
+        yield served
+
+
+@pytest.fixture
+def faulty(served_lanes: FaultyHouse) -> Iterator[FaultyHouse]:
+    """Return that process, which after the test still serves, and has told nobody who is behind it."""
+    gateway, before = served_lanes.gateway, len(served_lanes.gateway.told)
+    yield served_lanes
+    told = b"".join(gateway.told[before:]) + gateway.served.log.read_bytes()
+    assert [] == disclosed(told, served_lanes.lanes)
+    assert gateway.served.process.poll() is None
+
+
+@pytest.fixture
+def lane(faulty: FaultyHouse) -> Lane:
+    """Return a lane of the test's own."""
+    return faulty.lane()
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ Laws of this file:
 - The clock and the ids say what the contract's examples show, so that an answer can be compared with its example.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from types import MappingProxyType
@@ -13,11 +14,31 @@ from typing import Any, Final
 
 import attrs
 
-from dragoman.app import NO_LIMITS, Guard, create_app
+from dragoman.adapters.daily import MemoryDays
+from dragoman.adapters.limiter import MemoryLimiter
+from dragoman.app import NO_LIMITS, Forwarding, Guard, build_exchange, create_app
+from dragoman.contract import Operation
 from dragoman.contract.source import Source
-from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal
+from dragoman.exchange import Exchange
+from dragoman.gate.admitted import Admitted
+from dragoman.gate.usage import TokenLimits
+from dragoman.model import (
+    SECOND,
+    Agent,
+    AgentId,
+    Alias,
+    Guardrail,
+    KeyId,
+    OrganizationId,
+    Principal,
+    RequestEvent,
+    Timeouts,
+    Usage,
+)
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Services
+from dragoman.ports import LedgerEntry, Upstreams
+from dragoman.routing import Router
 from dragoman.web.context import Sources
 from dragoman.web.gateway import Gateway
 from treaty import Document
@@ -107,6 +128,7 @@ class FakeCatalogue:
     """Fits the port `Catalogue`; *fault* is raised by every question when it is set."""
 
     of: Mapping[OrganizationId, Sequence[Alias]] = ALIASES
+    watching: Mapping[str, Guardrail] = MappingProxyType({})
     fault: Exception | None = None
 
     async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
@@ -118,6 +140,10 @@ class FakeCatalogue:
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         """Return the alias of this *name* among those of the *organization*."""
         return next((alias for alias in await self.aliases(organization) if alias.id == name), None)
+
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        """Return those that watch the *alias*; the *organization* has none of its own."""
+        return [self.watching[key] for key in alias.guardrails if organization in self.of]
 
 
 @attrs.define(kw_only=True)
@@ -152,9 +178,178 @@ class RecordingLog:
         return repr([*self.requests, *self.failures, *self.states])
 
 
+Said = Sequence[Mapping[str, Any]] | Exception | float
+"""What a fake upstream does: chunks that arrive together, an error that it raises, or seconds that it waits."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class FakeChunks:
+    """Fits the port `Chunks`: what is *said*, one after the other."""
+
+    said: Sequence[Said]
+    closed: int = 0
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """Yield the chunks, wait, or raise."""
+        for one in self.said:
+            if isinstance(one, Exception):
+                raise one
+            if isinstance(one, float):
+                await asyncio.sleep(one)
+            else:
+                yield one
+
+    async def aclose(self) -> None:
+        """Count how often it is closed."""
+        self.closed += 1
+
+
+@attrs.define(kw_only=True, eq=False)
+class FakeUpstream:
+    """Fits the port `Upstream`: gives its *answers* in their order, the last one for ever, and keeps what it was asked.
+
+    An answer is a document, an error, a list of what is said in a stream, or the seconds that pass without one.
+    """
+
+    answers: list[Mapping[str, Any] | Exception | float | list[Said]]
+    asked: list[tuple[str, Mapping[str, Any]]] = attrs.field(factory=list)
+    streams: list[FakeChunks] = attrs.field(factory=list)
+
+    async def chat(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
+        """Give the next answer, which must be whole."""
+        answer = self._next(document, model, timeouts)
+        if isinstance(answer, float):
+            await asyncio.sleep(answer)
+        assert isinstance(answer, Mapping)
+        return answer
+
+    async def chat_stream(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> FakeChunks:
+        """Give the next answer, which must be what is said in a stream."""
+        answer = self._next(document, model, timeouts)
+        assert isinstance(answer, list)
+        self.streams.append(FakeChunks(said=answer))
+        return self.streams[-1]
+
+    async def embed(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
+        """Give the next answer, which must be whole."""
+        return await self.chat(document, model=model, timeouts=timeouts)
+
+    def _next(self, document: Mapping[str, Any], model: str, _: Timeouts) -> Mapping[str, Any] | float | list[Said]:
+        self.asked.append((model, document))
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@attrs.define(kw_only=True)
+class FakeUpstreams:
+    """Fits the port `Upstreams`."""
+
+    by_provider: Mapping[str, FakeUpstream] = MappingProxyType({})
+
+    def upstream(self, provider: str) -> FakeUpstream:
+        """Return that of the *provider*."""
+        return self.by_provider[provider]
+
+
+@attrs.define(kw_only=True)
+class FakeLedger:
+    """Fits the port `Ledger`, and keeps what is recorded."""
+
+    entries: list[LedgerEntry] = attrs.field(factory=list)
+
+    def record(self, entry: LedgerEntry) -> None:
+        """Keep *entry*."""
+        self.entries.append(entry)
+
+
+@attrs.define(kw_only=True)
+class FakeMeter:
+    """Fits the port `Meter`, and keeps what is counted of exchanges."""
+
+    spending: list[tuple[str, Usage]] = attrs.field(factory=list)
+    first_tokens: list[tuple[str, float]] = attrs.field(factory=list)
+
+    def arrived(self) -> None:
+        """Count nothing."""
+
+    def answered(self, mount: str | None, operation: str | None, status: int | None, seconds: float) -> None:
+        """Count nothing."""
+
+    def first_token(self, alias: str, seconds: float) -> None:
+        """Keep it."""
+        self.first_tokens.append((alias, seconds))
+
+    def spent(self, alias: str, usage: Usage) -> None:
+        """Keep it."""
+        self.spending.append((alias, usage))
+
+    def exposition(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+@attrs.define(kw_only=True)
+class FakeWebhook:
+    """Fits the port `Webhook`: gives one *answer* to everything, and keeps what it was asked."""
+
+    answer: object = None
+    asked: list[tuple[str, Mapping[str, Any]]] = attrs.field(factory=list)
+
+    async def ask(self, url: str, question: Mapping[str, Any]) -> object:
+        """Keep the *question*, and answer."""
+        self.asked.append((url, question))
+        return self.answer
+
+
+def build_forwarding(
+    upstreams: Upstreams | None = None, *, ledger: FakeLedger | None = None, webhook: FakeWebhook | None = None
+) -> Forwarding:
+    """Return what forwards to *upstreams*, with a clock that stands still and no pause between two attempts."""
+
+    async def no_pause(_: float) -> None:
+        pass
+
+    return Forwarding(
+        upstreams=upstreams or FakeUpstreams(),
+        router=Router(monotonic=lambda: 0.0, random=lambda: 0.0, sleep=no_pause),
+        days=MemoryDays(),
+        ledger=ledger or FakeLedger(),
+        meter=FakeMeter(),
+        webhook=webhook or FakeWebhook(),
+    )
+
+
+def fake_exchange(forwarding: Forwarding | None = None, *, catalogue: FakeCatalogue | None = None) -> Exchange:
+    """Return what forwards, with no limits of tokens."""
+    forwarding = forwarding or build_forwarding()
+    tokens = TokenLimits(limiter=MemoryLimiter(now=lambda: 0), days=forwarding.days, rates={})
+    return build_exchange(forwarding, catalogue=catalogue or FakeCatalogue(), tokens=tokens, now=lambda: NOW)
+
+
+def admit(operation: Operation, **known: Any) -> Admitted:  # noqa: ANN401 - members of what is admitted
+    """Return a request for *operation* that passed every check, of which so much is *known*."""
+    stated = {
+        "path": {},
+        "event": RequestEvent(request_id=REQUEST_ID, trace_id=TRACE_ID),
+        "met": [],
+        "met_tokens": [],
+        "elapsed_ms": lambda: 1.0,
+    }
+    return Admitted(operation=operation, **{**stated, **known})
+
+
 def build_services(uptime: float = 0.0) -> Services:
     """Return what answers are made from: our aliases, no contract, no pages, and a gateway that runs for *uptime*."""
-    return Services(catalogue=FakeCatalogue(), published=b"{}", pages={}, uptime=lambda: uptime, ready=lambda: True)
+    return Services(
+        catalogue=FakeCatalogue(),
+        exchange=fake_exchange(),
+        published=b"{}",
+        pages={},
+        uptime=lambda: uptime,
+        ready=lambda: True,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -180,6 +375,7 @@ def build_house(  # noqa: PLR0913 - the parts of a gateway
     guard: Guard = NO_LIMITS,
     identity: FakeIdentity | None = None,
     catalogue: FakeCatalogue | None = None,
+    forwarding: Forwarding | None = None,
 ) -> House:
     """Return a gateway that serves *documents* (mount prefix -> effective contract), else the canonical one."""
     identity, catalogue, log = identity or FakeIdentity(), catalogue or FakeCatalogue(), RecordingLog()
@@ -189,6 +385,7 @@ def build_house(  # noqa: PLR0913 - the parts of a gateway
         catalogue=catalogue,
         log=log,
         sources=sources or fixed_sources(),
+        forwarding=forwarding or build_forwarding(),
         guard=guard,
         handlers=handlers,
     )

@@ -15,14 +15,86 @@ from typing import Any, Final, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from dragoman.adapters.directory import NO_SEED, build_directory
+from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, Directory, build_directory
 from dragoman.adapters.store import open_store, read_store
-from dragoman.model import IssuedKey, Organization
+from dragoman.declaration import Declaration, DeclaredAlias, DeclaredOrganization
+from dragoman.model import (
+    Guardrail,
+    IssuedKey,
+    Organization,
+    Prices,
+    Provider,
+    Target,
+    Timeouts,
+    rate_of,
+)
+from dragoman.plan import Plan
 from dragoman.ports import Administration
 
 T = TypeVar("T")
 
 SCOPES: Final = frozenset({"chat", "models"})
+
+CATALOGUE: Final = Declaration(
+    organizations=(
+        DeclaredOrganization(
+            name="acme",
+            rate=rate_of("6000/m"),
+            token_rate=rate_of("1000000/m"),
+            guardrails=("long",),
+            agents=("main", "support"),
+        ),
+        DeclaredOrganization(name="globex"),
+    ),
+    providers=(
+        Provider(
+            name="vendor",
+            kind="openai",
+            base_url="https://llm.example/v1",
+            key="env:VENDOR_KEY",
+            headers={"X-Team": "blue", "X-Token": "file:/run/token"},
+            quirks=frozenset({"no_stream_options"}),
+            private=True,
+            capacity=8,
+        ),
+        Provider(name="echo", kind="echo"),
+    ),
+    guardrails=(
+        Guardrail(
+            key="pii",
+            action="mask",
+            stages=frozenset({"input"}),
+            detectors=("email", "card"),
+            patterns={"ticket": "TCK-[0-9]{6}"},
+            keywords=("project x",),
+            webhook="https://watch.example/ask",
+        ),
+        Guardrail(key="long", action="block", max_chars=20_000),
+    ),
+    aliases=(
+        DeclaredAlias(
+            id="general",
+            display_name="General",
+            description="Everyday work.",
+            rate=rate_of("600/m"),
+            token_rate=rate_of("100000/m"),
+            targets=(
+                Target(provider="vendor", model="large", weight=3, timeouts=Timeouts(connect=1.5)),
+                Target(provider="echo", order=1),
+            ),
+            prices=Prices(input=2_500_000, output=10_000_001, cached_input=0),
+            guardrails=("pii",),
+        ),
+        DeclaredAlias(
+            id="vectors",
+            display_name="Vectors",
+            category="embedding",
+            visible_to=frozenset({"globex"}),
+            targets=(Target(provider="echo"),),
+        ),
+    ),
+)
+"""A catalogue in which every member is said once."""
 
 
 def opened(
@@ -54,11 +126,21 @@ def furnish(path: Path) -> IssuedKey:
     return administer(path, work)
 
 
+def apply(path: Path, declaration: Declaration = CATALOGUE, **how: Any) -> Plan:  # noqa: ANN401 - what may be said
+    """Apply *declaration* to the store at *path*."""
+    return administer(path, lambda administration: administration.apply(declaration, **how))
+
+
+def directory_of(stored: Contents = NOTHING) -> Directory:
+    """Return the directory of what is *stored*."""
+    return build_directory(NO_SEED, now=lambda: datetime.now(UTC), stored=stored)
+
+
 def passes(path: Path, *tokens: str) -> list[bool]:
     """Return whether a gateway that starts now would let each of *tokens* pass."""
 
     async def looked() -> list[bool]:
-        directory = build_directory(NO_SEED, now=lambda: datetime.now(UTC), stored=await read_store(path))
+        directory = directory_of(await read_store(path))
         return [await directory.principal(token) is not None for token in tokens]
 
     return asyncio.run(looked())

@@ -14,7 +14,7 @@ from gateway_conformance.rules import confirms
 
 from dragoman.cli import main
 from process import Outcome, environment
-from stores import furnish, passes, rows
+from stores import apply, furnish, passes, rows
 
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 TOKEN: Final = re.compile(r"[A-Za-z0-9]+_([a-z2-7]{12})_[A-Za-z0-9_-]{43}")
@@ -87,21 +87,35 @@ def test_every_kind_lists_its_commands(command: Command, noun: str) -> None:
 @confirms("ADR-0030.R1")
 def test_json_tells_everything_and_a_token_once(told: Callable[..., Any], command: Command, path: Path) -> None:
     """Every command prints one document; the token stands in that of the command that made it, and in no other."""
-    org = told("orgs", "create", "acme", "--limit", "6000/m")
+    org = told("orgs", "create", "acme", "--limit", "6000/m", "--token-limit", "1000000/m")
     agent = told("agents", "create", "main", "--org", "acme")
-    alias = told("aliases", "create", "general", "--visible-to", "acme", "--limit", "20/s burst 40")
+    alias = told(
+        "aliases", "create", "general", "--visible-to", "acme", "--limit", "20/s burst 40", "--token-limit", "5/s"
+    )
     created = ("keys", "create", "--org", "acme", "--name", "laptop", "--scope", "chat", "--prefix", "abc")
-    key = told(*created, "--limit", "600/m", "--expires", "2999-01-31T00:00:00+01:00")
+    limits = ("--limit", "600/m", "--token-limit", "100/s", "--daily-requests", "1000", "--daily-tokens", "5000000")
+    key = told(*created, *limits, "--expires", "2999-01-31T00:00:00+01:00")
     token = key.pop("token")
 
     dates = {"created": org["created"], "revoked": None}
     assert TIME.fullmatch(org["created"])
-    assert {"id": org["id"], "name": "acme", "limit": "6000/m", **dates} == org
+    named = {"id": org["id"], "name": "acme", "limit": "6000/m", "token_limit": "1000000/m", "guardrails": []}
+    assert {**named, **dates} == org
     owned = {"id": agent["id"], "name": "main", "organization": org["id"]}
     assert owned == {name: agent[name] for name in owned}
-    assert ["general", "", "llm", [org["id"]], "20/s burst 40"] == [
-        alias[name] for name in ("display_name", "description", "category", "visible_to", "limit")
-    ]
+    assert {
+        "id": "general",
+        "display_name": "general",
+        "description": "",
+        "category": "llm",
+        "visible_to": [org["id"]],
+        "limit": "20/s burst 40",
+        "token_limit": "5/s",
+        "prices": {"input": "0", "output": "0", "cached_input": None},
+        "guardrails": [],
+        "target": [],
+        **{name: alias[name] for name in ("created", "revoked")},
+    } == alias
     assert {
         "id": token.split("_")[1],
         "organization": org["id"],
@@ -109,6 +123,9 @@ def test_json_tells_everything_and_a_token_once(told: Callable[..., Any], comman
         "prefix": "abc",
         "scopes": ["chat"],
         "limit": "600/m",
+        "token_limit": "100/s",
+        "daily_requests": 1000,
+        "daily_tokens": 5_000_000,
         "expires": "2999-01-30T23:00:00.000Z",
         "successor": None,
         "created": key["created"],
@@ -219,7 +236,7 @@ def test_people_see_tables_and_a_token_once(command: Command, path: Path) -> Non
     rotated = command("keys", "rotate", shown["id"])
 
     assert (0, ONCE) == (created.code, created.err)
-    assert ["id", "token", "organization", "name", "prefix", "scopes", "limit", "expires"] == list(shown)[:8]
+    assert ["id", "token", "organization", "name", "prefix", "scopes", "limit", "token_limit"] == list(shown)[:8]
     assert TOKEN.fullmatch(shown["token"])
     assert ["cgt", "chat models", "-", organization["id"]] == [
         shown[name] for name in ("prefix", "scopes", "limit", "organization")
@@ -232,6 +249,21 @@ def test_people_see_tables_and_a_token_once(command: Command, path: Path) -> Non
     assert (0, "") == (listed.code, listed.err)
     assert re.search(rf"^replaces +id {shown['id']}, expires {TIME.pattern}$", rotated.out, re.MULTILINE)
     assert [True] == passes(path, shown["token"])
+
+
+def test_people_see_what_is_behind_an_alias(command: Command, path: Path) -> None:
+    """The targets of an alias are shown one after the other, and its prices by their names."""
+    apply(path)
+
+    shown = dict(line.split(maxsplit=1) for line in command("aliases", "show", "general").out.splitlines())
+
+    assert "input 2.5, output 10.000001, cached_input 0" == shown["prices"]
+    assert shown["target"].startswith("provider vendor, model large, weight 3, order 0, timeouts connect 1.5, ")
+    assert shown["target"].endswith("; provider echo, model -, weight 1, order 1, timeouts -")
+    assert (
+        "long"
+        == dict(line.split(maxsplit=1) for line in command("orgs", "show", "acme").out.splitlines())["guardrails"]
+    )
 
 
 def test_an_empty_list_is_its_header(command: Command) -> None:
@@ -269,6 +301,15 @@ def test_only_what_needs_a_store_pays_for_it(path: Path) -> None:
         ("keys revoke cgt_sesame", "there is no key; `dragoman keys list` shows all of them"),
         ("keys rotate cgt_sesame", "there is no key; `dragoman keys list` shows all of them"),
         ("keys create --org acme --limit 600/y", "--limit: '600/y' is not accepted; a rate is written as 600/m"),
+        ("keys create --org acme --token-limit 1", "--token-limit: '1' is not accepted; a rate is written as 600/m"),
+        ("orgs create globex --token-limit off", "--token-limit: 'off' is not accepted; a rate is written as 600/m"),
+        ("aliases create a --token-limit off", "--token-limit: 'off' is not accepted; a rate is written as 600/m"),
+        ("keys create --org acme --daily-requests 0", 'Invalid value "0" for --daily-requests. Must be >= 1'),
+        ("keys create --org acme --daily-tokens x", "Invalid value for --daily-tokens: unable to convert"),
+        (
+            "keys create --org acme --daily-tokens 2000000000000000",
+            "what a key has a day is from 1 to 1000000000000000",
+        ),
         ("keys create --org acme --expires soon", "--expires: 'soon' is not accepted; write 30d, 12h, or a time"),
         ("keys create --org acme --expires 2027-01-31", "--expires: '2027-01-31' is not accepted; write 30d, 12h, or"),
         ("keys create --org acme --expires 0", "a key must expire in the future"),

@@ -12,20 +12,26 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.app import (
-    DEVELOPMENT_ALIASES,
     build_gateway,
+    build_router,
     compile_routes,
     forwarding_operations,
     known_settings,
+    mark_of,
     require_operations,
     system_sources,
 )
 from dragoman.contract.source import Source
+from dragoman.declaration import Declaration, DeclaredAlias
+from dragoman.model import Guardrail, Provider, Target
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler
-from dragoman.settings import AliasSettings, Development, IdentityService, MountSettings, Settings
+from dragoman.ports import Fault, StoreError, UpstreamError
+from dragoman.routing import Policy, RoutingError
+from dragoman.settings import Development, IdentityService, MountSettings, Settings
+from dragoman.settings.embedded import with_embedded
 from dragoman.settings.running import read_running
-from fakes import AGENT, FOREIGN, OWN, TOKEN, build_house, effective, fixed_sources
+from fakes import AGENT, FOREIGN, OWN, TOKEN, RecordingLog, build_house, effective, fixed_sources
 from treaty import TreatyError
 from wire import CHAT, VALID, asked, get, in_work, post
 
@@ -41,7 +47,7 @@ def mount(prefix: str = "/", dialect: str = "dragoman", **stated: Any) -> MountS
 def settings(
     *mounts: MountSettings,
     seed: Development | None = SEED,
-    aliases: Sequence[AliasSettings] = (),
+    aliases: Sequence[DeclaredAlias] = (),
     running: Mapping[str, str] | None = None,
     store: Path | None = None,
 ) -> Settings:
@@ -50,7 +56,7 @@ def settings(
         host="127.0.0.1",
         port=0,
         mounts=mounts or (mount(),),
-        aliases=tuple(aliases),
+        catalogue=with_embedded(Declaration(aliases=tuple(aliases)), {}),
         running=read_running(running or {}),
         development=seed,
         store=store,
@@ -74,9 +80,9 @@ def test_the_packaged_handlers_and_operations_are_the_same() -> None:
     assert set(HANDLERS) == set(Source().operations)
 
 
-def test_nothing_can_forward_yet() -> None:
-    """No handler has both a request and an answer, so no operation has a Phase 2 that can be served."""
-    assert frozenset() == forwarding_operations()
+def test_what_has_a_request_and_an_answer_can_forward() -> None:
+    """Chat and embeddings have a Phase 2 that can be served."""
+    assert frozenset({"chat", "embeddings"}) == forwarding_operations()
 
 
 @confirms("ADR-0001.R1")
@@ -112,6 +118,7 @@ def test_the_machine_gives_time_and_ids() -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in traces)
 
 
+@confirms("ADR-0040.R14")
 def test_the_development_key_opens_the_gateway() -> None:
     """A gateway with a development key lets it pass, with its agent, and shows its models."""
     app = build_gateway(Source(), settings())
@@ -120,7 +127,8 @@ def test_the_development_key_opens_the_gateway() -> None:
     models = [model["id"] for model in get(app, "/v1/models").json()["data"]]
 
     assert [501, 401] == [answer.status for answer in answers]
-    assert [alias.id for alias in DEVELOPMENT_ALIASES] == models
+    listed = ["gpt-4o", "gpt-4", "gpt-4.1-mini", "general", "secure", "fased", "text-embedding-3-small"]
+    assert listed == models
 
 
 def test_without_a_key_nobody_passes() -> None:
@@ -263,7 +271,7 @@ def test_the_dialects_say_what_may_be_switched() -> None:
 @confirms("ADR-0026.R1", "ADR-0026.R2")
 def test_a_caller_sees_the_aliases_of_his_organization() -> None:
     """The list holds what is visible to the caller's organisation; another's alias is answered as none at all."""
-    everybody = AliasSettings(id="all", display_name="All", description="", category="llm", visible_to=None)
+    everybody = DeclaredAlias(id="all", display_name="All")
     ours = attrs.evolve(everybody, id="ours", visible_to=frozenset({OWN}))
     theirs = attrs.evolve(everybody, id="theirs", visible_to=frozenset({FOREIGN}))
     app = build_gateway(Source(), settings(aliases=[everybody, ours, theirs]))
@@ -324,3 +332,48 @@ def test_a_contract_that_limits_addresses_needs_the_answer() -> None:
 
     document["x-dragoman"]["limits-by"].remove("address")
     assert compile_routes(document)
+
+
+def test_a_breaker_that_changes_is_told_without_who_is_behind_it() -> None:
+    """The log has what became of a target, by a mark of its own that `dragoman explain` shows, and not its provider."""
+    log = RecordingLog()
+    router = build_router(fixed_sources(lambda: 0.0), log)
+    router.policy = Policy(pause=0.0)
+
+    async def fail(_: Target) -> None:
+        raise UpstreamError(Fault.DENIED)
+
+    async def break_it() -> None:
+        for _ in range(5):
+            with pytest.raises(RoutingError):
+                await router.forward([Target(provider="canary", model="canary-model")], fail)
+
+    asyncio.run(break_it())
+
+    mark = mark_of("canary", "canary-model")
+    assert [{"part": "target", "target": mark, "state": "open"}] == log.states
+    assert "canary" not in log.text
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (
+            {"guardrails": (Guardrail(key="pii", action="mask", detectors=("e-mail",)),)},
+            "guardrail pii: unknown detector 'e-mail'; did you mean 'email'?",
+        ),
+        (
+            {"providers": (Provider(name="own", kind="openai", base_url="http://10.0.0.5/v1"),)},
+            "provider own: base_url",
+        ),
+    ],
+)
+def test_a_catalogue_that_cannot_be_used_is_refused_at_start(declared: dict[str, Any], said: str) -> None:
+    """A guardrail or a provider that cannot work is named before anything is served."""
+    stated = settings()
+    stated = attrs.evolve(stated, catalogue=attrs.evolve(stated.catalogue, **declared))
+
+    with pytest.raises(StoreError) as caught:
+        build_gateway(Source(), stated)
+
+    assert str(caught.value).startswith(said)

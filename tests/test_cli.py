@@ -104,7 +104,6 @@ def test_the_program_lists_its_commands(capsys: pytest.CaptureFixture[str], argu
         ("serve --port http", ["--port", '"http"']),
         ("serve --port 65536", ["--port", "65536"]),
         ("demo --phase 3", ["--phase", "3"]),
-        ("demo --phase 2", ["2", "no operation can forward"]),
         ("serve extra", ["extra"]),
         ("contract show --dialect ibx", ["'ibx'", "ibex?"]),
         ("contract show --for-sdk --dialect ibx", ["'ibx'", "'ibex'"]),
@@ -140,7 +139,6 @@ def test_bad_usage_ends_with_2_and_one_line(
     [
         ("DRAGOMAN_PROT=1", "unknown variable DRAGOMAN_PROT; did you mean DRAGOMAN_PORT?"),
         ("DRAGOMAN_MOUNTS=/=ibx", "DRAGOMAN_MOUNTS: unknown dialect 'ibx'; did you mean ibex?"),
-        ("DRAGOMAN_PHASE=2", "DRAGOMAN_PHASE=2: no operation can forward; leave it at 1"),
         ("DRAGOMAN_ENDPOINT_CHAT=no", "DRAGOMAN_ENDPOINT_CHAT: 'no' is not accepted; it must be on or off"),
     ],
 )
@@ -158,9 +156,9 @@ def test_a_bad_variable_ends_with_2_and_one_line(
 @confirms("ADR-0018.R1", "ADR-0003.R4")
 def test_a_process_ends_as_main_does() -> None:
     """The real process ends with exit code 2 and one line on standard error, too."""
-    said = "dragoman: DRAGOMAN_PHASE_CHAT=2: 'chat' cannot forward; leave it at 1\n"
+    said = "dragoman: DRAGOMAN_PHASE_RESPONSES=2: 'responses' cannot forward; leave it at 1\n"
 
-    assert Outcome(code=2, out="", err=said) == run("serve", DRAGOMAN_PHASE_CHAT="2")
+    assert Outcome(code=2, out="", err=said) == run("serve", DRAGOMAN_PHASE_RESPONSES="2")
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -177,7 +175,7 @@ def test_the_version_is_that_of_the_package() -> None:
     [
         ("", effective()),
         ("--dialect ibex --mount /ibex", effective("ibex", mount="/ibex")),
-        ("--phase 2", effective(phases={"chat": 2, "responses": 2})),
+        ("--phase 2", effective(phases={"chat": 2, "responses": 2, "embeddings": 2})),
         ("--for-sdk", sdk(Source().canonical)),
         ("--for-sdk --dialect ibex", sdk(Source().dialect("ibex"))),
         ("--off responses --off chat", Source().effective("dragoman", mount="/", phases={}, off={"responses", "chat"})),
@@ -353,7 +351,7 @@ def test_serve_serves_until_a_signal(
     assert expected == ([answer.status for answer in answers], said)
     assert [
         f"# the store is {store}",
-        f"# dragoman is served at http://{LOOPBACK}:{port}; in Phase 1: chat, responses",
+        f"# dragoman is served at http://{LOOPBACK}:{port}; in Phase 1: chat, embeddings, responses",
         f"# ibex is served at http://{LOOPBACK}:{port}/api; in Phase 1: chat",
     ] == printed.out.splitlines()[:3]
 

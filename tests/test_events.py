@@ -23,6 +23,7 @@ from fakes import (
     FakeCatalogue,
     FakeIdentity,
     House,
+    build_forwarding,
     effective,
     example,
     fixed_sources,
@@ -105,6 +106,7 @@ def canary_catcher(
         catalogue=catalogue or FakeCatalogue(),
         log=build_log(log, lambda: NOW),
         sources=fixed_sources(),
+        forwarding=build_forwarding(),
     )
     return app, log
 

@@ -12,12 +12,13 @@ from documents import tiny
 from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.contract import Operation, compile_contract
 from dragoman.errors import Kind
+from dragoman.gate.admitted import Admitted
 from dragoman.gate.contents import BODY_REFUSALS
 from dragoman.gate.limits import Limits
 from dragoman.gate.room import Room
 from dragoman.model import Agent, ChatRequest, ModelRequest, RequestEvent
 from dragoman.operations import HANDLERS
-from dragoman.operations.handler import Admitted, Handler, Rendered, Reply, Services
+from dragoman.operations.handler import Handler, Rendered, Reply, Services
 from dragoman.pipeline import Call, Pipeline, Route, bind, possible_refusals
 from fakes import (
     AGENT,
@@ -180,7 +181,9 @@ def test_a_body_without_a_record_is_validated_all_the_same() -> None:
     """An operation whose handler names no record has its body checked, and nothing of it is noted."""
     document = effective()
     del document["components"]["responses"]["LimitReached"]["content"]["application/json"]["examples"]["rate_limited"]
-    house = build_house({"/": document}, handlers={**HANDLERS, "chat": Handler(), "responses": Handler()})
+    house = build_house(
+        {"/": document}, handlers={**HANDLERS, **dict.fromkeys(("chat", "responses", "embeddings"), Handler())}
+    )
 
     answers = [post(house.app, document).status for document in ({}, VALID)]
 
@@ -222,8 +225,11 @@ def admit(operation: Operation, body: bytes, headers: dict[str, str]) -> tuple[R
         address="192.0.2.1",
         event=RequestEvent(request_id="r", trace_id="t"),
         met=[],
+        met_tokens=[],
+        elapsed_ms=lambda: 0.0,
         read=read,
         on_end=list[Callable[[], None]]().append,
+        on_forward=lambda: None,
     )
     limits = Limits(limiter=MemoryLimiter(now=lambda: 0), rates={})
     pipeline = Pipeline(identity=FakeIdentity(), limits=limits, room=Room(capacity=1), services=services)
@@ -245,15 +251,9 @@ def test_a_handler_gets_the_request_with_who_sent_it() -> None:
     reply, admitted = admit(operation, b'{"model": "m", "messages": [1], "other": 2}', headers)
 
     assert Rendered(content=b"made") == reply
-    expected = Admitted(
-        operation=operation,
-        path={},
-        principal=PRINCIPAL,
-        agent=Agent(id=AGENT, name="main", organization=OWN),
-        request=ChatRequest(model="m", messages=[1]),
-        document={"model": "m", "messages": [1], "other": 2},
-    )
-    assert expected == admitted
+    agent, request = Agent(id=AGENT, name="main", organization=OWN), ChatRequest(model="m", messages=[1])
+    assert (PRINCIPAL, agent, request) == (admitted.principal, admitted.agent, admitted.request)
+    assert {"model": "m", "messages": [1], "other": 2} == admitted.document
 
 
 def test_a_handler_gets_no_keys_that_the_dialect_drops() -> None:

@@ -19,8 +19,9 @@ from process import launched
 ROOT: Final = Path(__file__).parent.parent
 README: Final = (ROOT / "README.md").read_text()
 SHELL: Final = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-INSTALL, TEST, DEMO, CURL, KEYS = SHELL
-EXPECTED: Final = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+INSTALL, TEST, DEMO, CURL, FORWARDING, KEYS, CATALOGUE = SHELL
+REFUSED, ANSWERED = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+PROVIDERS, SETTINGS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 
 
 def run(script: str, folder: Path) -> str:
@@ -45,23 +46,42 @@ def test_the_install_line_serves(tmp_path: Path) -> None:
         assert demonstrated.port > 0
 
 
-def test_the_first_request_is_answered_as_shown(tmp_path: Path) -> None:
-    """The demo writes the file that the curl reads, and the curl prints what the README shows."""
+def as_shown(shown: object, answered: object) -> bool:
+    """Whether what was *answered* is what is *shown*, where `…` stands for anything."""
+    if isinstance(shown, dict) and isinstance(answered, dict):
+        return list(shown) == list(answered) and all(as_shown(shown[name], answered[name]) for name in shown)
+    if isinstance(shown, list) and isinstance(answered, list):
+        return len(shown) == len(answered) and all(map(as_shown, shown, answered))
+    if isinstance(shown, str) and isinstance(answered, str) and shown.endswith("…"):
+        return answered.startswith(shown.removesuffix("…"))
+    return shown in ("…", answered)
+
+
+@pytest.mark.parametrize(("demo", "expected"), [(DEMO, REFUSED), (FORWARDING, ANSWERED)])
+def test_the_first_request_is_answered_as_shown(tmp_path: Path, demo: str, expected: str) -> None:
+    """The demo writes the file that the curl reads, and the curl prints what the README shows, in both phases."""
     if shutil.which("curl") is None:
         pytest.fail("curl is not on PATH, and the README's first request needs it")
     program = str(Path(sys.executable).with_name("dragoman"))
-    command = DEMO.strip().replace(".venv/bin/dragoman", program).replace("--port 8080", "--port 0").split()
+    command = demo.strip().replace(".venv/bin/dragoman", program).replace("--port 8080", "--port 0").split()
     with launched(command, tmp_path / "log", folder=tmp_path) as demonstrated:
         printed = run(CURL.replace("localhost:8080", f"localhost:{demonstrated.port}"), tmp_path)
 
     body, status = printed.rsplit("\n", 2)[:2]
-    shown_body, shown_status = EXPECTED[0].rsplit("\n", 2)[:2]
-    shown, answered = json.loads(shown_body)["error"], json.loads(body)["error"]
+    shown_body, shown_status = expected.rsplit("\n", 2)[:2]
     assert shown_status == status
-    assert list(shown) == list(answered)
-    assert {name: value for name, value in shown.items() if value != "…"} == {
-        name: value for name, value in answered.items() if shown[name] != "…"
-    }
+    assert as_shown(json.loads(shown_body), json.loads(body))
+
+
+def test_a_catalogue_is_checked_applied_and_explained_as_shown(tmp_path: Path) -> None:
+    """The commands take the file of the example; a dry run changes nothing, and what was applied is explained."""
+    (tmp_path / "dragoman.toml").write_text(PROVIDERS)
+    script = CATALOGUE.replace(".venv/bin/dragoman", str(Path(sys.executable).with_name("dragoman")))
+
+    printed = run(f"export OPENAI_API_KEY=key\n{script}", tmp_path)
+
+    assert "general" in printed
+    assert "gpt-4o" in printed
 
 
 def test_the_test_line_is_what_ci_runs() -> None:
@@ -104,6 +124,8 @@ def _accepted(name: str) -> str:
         return "600/m"
     if name.endswith("_IDENTITY"):
         return "token"
+    if name.endswith("_ACCESS_LOG"):
+        return "combined"
     return "off" if "ENDPOINT" in name or name.endswith("_LIMITS") else "1"
 
 
@@ -135,12 +157,11 @@ def test_every_variable_of_the_table_is_known(tmp_path: Path) -> None:
 
 def test_the_settings_file_is_accepted(tmp_path: Path) -> None:
     """The example of a settings file says what it looks like it says."""
-    [example] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "dragoman.toml").write_text(example)
+    (tmp_path / "dragoman.toml").write_text(SETTINGS)
     environment = {"CHAT_SECRET": "secret"}
     settings = read_settings(environment, known_settings(Source()), config=tmp_path / "dragoman.toml")
 
     api, fased = settings.mounts
     assert ("/api", frozenset({"responses"})) == (api.prefix, api.off)
     assert ("/fased", "token", "secret", frozenset()) == (fased.prefix, fased.identity, fased.secret, fased.off)
-    assert ["general"] == [alias.id for alias in settings.aliases]
+    assert ["general"] == [alias.id for alias in settings.catalogue.aliases]

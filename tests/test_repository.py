@@ -139,8 +139,8 @@ def test_handlers_and_operations_are_the_same() -> None:
     assert set(HANDLERS) == set(Source().operations)
 
 
-BORROWED = ('scope.get("client")', "ssl.PROTOCOL_TLS_CLIENT")
-"""What others have named: ASGI the peer of a socket, and Python one end of TLS."""
+BORROWED = ('scope.get("client")', "ssl.PROTOCOL_TLS_CLIENT", "prometheus_client")
+"""What others have named: ASGI the peer of a socket, Python one end of TLS, and Prometheus its library."""
 
 
 @confirms("ADR-0002.R4")

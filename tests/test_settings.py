@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from gateway_conformance.rules import confirms
 
+from dragoman.declaration import Declaration
 from dragoman.settings import (
     Development,
     Dialect,
@@ -16,6 +17,7 @@ from dragoman.settings import (
     process_environment,
     read_settings,
 )
+from dragoman.settings.embedded import with_embedded
 from dragoman.settings.running import read_running
 
 OPERATIONS = {"chat": True, "embed-text": True, "models": False}
@@ -62,7 +64,7 @@ def test_without_variables_everything_has_its_default() -> None:
         host="127.0.0.1",
         port=8080,
         mounts=(mount,),
-        aliases=(),
+        catalogue=with_embedded(Declaration(), {}),
         running=read_running({}),
         development=None,
         store=Path.home() / ".local" / "share" / "dragoman" / "dragoman.db",

@@ -1,13 +1,16 @@
 """The settings file: what it may say, what it may not, and that a variable wins over it."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import pytest
 from gateway_conformance.rules import confirms
 
-from dragoman.settings import AliasSettings, Dialect, Known, MountSettings, Settings, SettingsError, read_settings
+from dragoman.declaration import Declaration, DeclaredAlias
+from dragoman.settings import Dialect, Known, MountSettings, Settings, SettingsError, read_settings
+from dragoman.settings.kinds import shown
 from dragoman.settings.running import read_running
 
 KNOWN: Final = Known(
@@ -92,20 +95,20 @@ def test_everything_can_be_said_in_a_file(write: Write) -> None:
         identity="token",
         secret="open",
     )
-    general = AliasSettings(id="general", display_name="general", description="", category="llm", visible_to=None)
-    words = AliasSettings(
+    general = DeclaredAlias(id="general", display_name="general")
+    words = DeclaredAlias(
         id="words",
         display_name="Words",
         description="Turns texts into vectors.",
         category="embedding",
-        visible_to=frozenset({"o-1", "o-2"}),
+        visible_to=frozenset({"O-1", "o-2"}),
     )
 
     expected = Settings(
         host="::1",
         port=9000,
         mounts=(shy, main),
-        aliases=(general, words),
+        catalogue=Declaration(aliases=(general, words)),
         running=read_running({"DRAGOMAN_GRACE": "5", "DRAGOMAN_LIMIT_KEY": "20/s"}),
         development=None,
         store=Path("our.db"),
@@ -202,11 +205,12 @@ LIST: Final = "a list"
         ("phase = 3", "phase", "3", "1 or 2"),
         ("phases = 1", "phases", 1, TABLE),
         ("phases = {chat = 3}", "phases.chat", "3", "1 or 2"),
-        ("endpoints = []", "endpoints", [], TABLE),
         ("endpoints = {chat = 'of'}", "endpoints.chat", "of", "on or off"),
         ("endpoints = {chat = true}", "endpoints.chat", "True", "on or off"),
         ("mounts = 1", "mounts", 1, TABLE),
         ("mounts = {shy = 1}", "mounts.shy", 1, TABLE),
+        ("phases = {chat = '1'}", "phases.chat", "1", "1 or 2"),
+        ("phase = 1.5", "phase", Decimal("1.5"), NUMBER),
         ("mounts = {shy = {prefix = 1}}", "mounts.shy.prefix", 1, TEXT),
         ("mounts = {shy = {dialect = 1}}", "mounts.shy.dialect", 1, TEXT),
         ("mounts = {shy = {identity = 1}}", "mounts.shy.identity", 1, TEXT),
@@ -214,23 +218,27 @@ LIST: Final = "a list"
         ("mounts = {shy = {phase = 0}}", "mounts.shy.phase", "0", "1 or 2"),
         ("mounts = {shy = {endpoints = {chat = 1}}}", "mounts.shy.endpoints.chat", "1", "on or off"),
         ("mounts.shy.gate.http.chat.enabled = 'on'", "mounts.shy.gate.http.chat.enabled", "on", "true or false"),
-        ("alias = 1", "alias", 1, LIST),
-        ("alias = {id = 'a'}", "alias", {"id": "a"}, LIST),
+        ("alias = 1", "alias", 1, "a list; write [[alias]]"),
         ("alias = [1]", "alias[0]", 1, TABLE),
-        ("alias = [{}]", "alias[0].id", None, TEXT),
         ("alias = [{id = 1}]", "alias[0].id", 1, TEXT),
         ("alias = [{id = 'a', display_name = 1}]", "alias[0].display_name", 1, TEXT),
         ("alias = [{id = 'a', description = 1}]", "alias[0].description", 1, TEXT),
         ("alias = [{id = 'a', category = 1}]", "alias[0].category", 1, TEXT),
-        ("alias = [{id = 'a', visible_to = 'o'}]", "alias[0].visible_to", "o", LIST),
-        ("alias = [{id = 'a', visible_to = [1]}]", "alias[0].visible_to", 1, "a list of texts"),
+        ("alias = [{id = 'a', visible_to = 1}]", "alias[0].visible_to", 1, LIST),
+        ("alias = [{id = 'a', visible_to = [1]}]", "alias[0].visible_to[0]", 1, TEXT),
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_its_path(
     write: Write, text: str, path: str, value: object, wanted: str
 ) -> None:
     """A value that cannot stand where it stands is named by its path, and with what can."""
-    assert f"{path}: {value!r} is not accepted; it must be {wanted}" == refused(write(text))
+    assert f"{path}: {shown(value)} is not accepted; it must be {wanted}" == refused(write(text))
+
+
+@confirms("ADR-0025.R1")
+def test_what_is_missing_is_refused_by_its_path(write: Write) -> None:
+    """A member that must be there is named by its path, and with what it must be."""
+    assert "alias[0].id: it is missing; it must be a text" == refused(write("alias = [{}]"))
 
 
 @confirms("ADR-0025.R1")
@@ -482,16 +490,7 @@ def test_a_secret_can_stand_in_a_file(write: Write, tmp_path: Path) -> None:
         ),
         ("secret = 'env:SESAME'", {"SESAME": "sesame"}, "`secret` needs `identity` token or password"),
         ("identity = 'none'\nsecret = 'file:/s'", {}, "`secret` needs `identity` token or password"),
-        (
-            "identity = 'token'\nsecret = 'sesame'",
-            {},
-            "secret must be env:NAME of a variable that is set, or file:PATH of a file that holds it",
-        ),
-        (
-            "identity = 'token'\nsecret = 'env:NOT_SET'",
-            {"NOT_SET": ""},
-            "secret must be env:NAME of a variable that is set, or file:PATH of a file that holds it",
-        ),
+        ("identity = 'token'\nsecret = 'env:NOT_SET'", {"NOT_SET": ""}, "secret: the variable NOT_SET is not set"),
         (
             "identity = 'token'\nsecret = 'file:/nowhere/secret'",
             {},
@@ -505,14 +504,32 @@ def test_a_mount_without_its_secret_is_refused(write: Write, text: str, variable
 
 
 @confirms("ADR-0024.R3")
-def test_what_stands_in_the_place_of_a_secret_is_not_shown(write: Write) -> None:
-    """A secret that is no text is refused without being repeated."""
-    told = refused(write("mounts = {shy = {secret = ['sesame']}}"))
+@pytest.mark.parametrize("secret", ["['sesame']", "'sesame'", "'env:open sesame'", "'file:'", "1", "{env = 'sesame'}"])
+def test_what_stands_in_the_place_of_a_secret_is_not_shown(write: Write, secret: str) -> None:
+    """A secret that is no reference is refused without being repeated."""
+    told = refused(write(f"mounts = {{shy = {{secret = {secret}}}}}"))
 
-    assert f"mounts.shy.secret: it must be {TEXT}" == told
+    assert "mounts.shy.secret: it must be env:NAME or file:PATH, which say where the secret is" == told
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"\xff\xfe", "it is not UTF-8"), (b" \n", "of a file that holds it")])
+@confirms("ADR-0024.R3")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[mounts]\nsecret = 'sesame'", "mounts.secret: a text is not accepted; it must be a table"),
+        ("mounts = 'sesame'", "mounts: a text is not accepted; it must be a table"),
+        ("[provider]\nkey = 'sesame'", "provider: a table is not accepted; it must be a list; write [[provider]]"),
+        ("provider = 'sesame'", "provider: a text is not accepted; it must be a list; write [[provider]]"),
+        ("provider = ['sesame']", "provider[0]: a text is not accepted; it must be a table"),
+        ("endpoints = ['sesame']", "endpoints: a list is not accepted; it must be a table"),
+    ],
+)
+def test_what_holds_a_secret_is_not_shown(write: Write, text: str, said: str) -> None:
+    """What stands where a table or list must be is told by what it is, for there may be a secret in it."""
+    assert said == refused(write(text))
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"\xff\xfe", "it is not UTF-8"), (b" \n", "is empty")])
 def test_a_file_without_a_secret_is_refused(write: Write, tmp_path: Path, content: bytes, said: str) -> None:
     """A file that is empty, or no text, gives no secret."""
     (tmp_path / "secret").write_bytes(content)

@@ -24,7 +24,11 @@ DEFAULT: Final = Running(
     grace=30,
     allow_divergent_limits=False,
     limits={"failed-logins": rate_of("10/m")},
+    token_limits={},
+    access_log="off",
 )
+OF_TOKENS: Final = ("organization-tokens", "key-tokens", "alias-tokens")
+OF_REQUESTS: Final = [name for name in LIMITS if not name.endswith("_tokens")]
 TWO: Final = {"DRAGOMAN_WORKERS": "2"}
 ACCEPTED: Final = {"DRAGOMAN_ALLOW_DIVERGENT_LIMITS": "on"}
 
@@ -107,18 +111,48 @@ def test_what_is_no_number_is_refused(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize(("value", "shown"), [("'1'", "1"), ("1.0", 1.0), ("true", True), ("[]", [])])
-def test_another_kind_of_value_is_refused_by_its_path(write: Write, name: str, value: str, shown: Any) -> None:  # noqa: ANN401
+@pytest.mark.parametrize(("value", "shown"), [("'1'", "'1'"), ("1.0", "1.0"), ("true", "True"), ("[]", "a list")])
+def test_another_kind_of_value_is_refused_by_its_path(write: Write, name: str, value: str, shown: str) -> None:
     """In the file a number stands without quotes."""
-    assert f"{name}: {shown!r} is not accepted; it must be a whole number" == refused(write(f"{name} = {value}"))
+    assert f"{name}: {shown} is not accepted; it must be a whole number" == refused(write(f"{name} = {value}"))
 
 
 def test_the_limits_are_those_that_a_dialect_can_know() -> None:
-    """Each scope of a limit can be set, and nothing else."""
-    assert set(LIMIT_SCOPES) == {name.replace("_", "-") for name in LIMITS}
+    """Each scope of a limit can be set, those of callers and aliases for tokens too, and nothing else."""
+    assert {*LIMIT_SCOPES, *OF_TOKENS} == {name.replace("_", "-") for name in LIMITS}
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_a_limit_of_tokens_can_be_set(write: Write, name: str) -> None:
+    """A variable and a key of the file set how many tokens each subject of a scope may use; they are off otherwise."""
+    key = name.replace("-", "_")
+    limits = {name.removesuffix("-tokens"): rate_of("60000/m burst 90000")}
+
+    assert attrs.evolve(DEFAULT, token_limits=limits) == read(
+        **{f"DRAGOMAN_LIMIT_{key.upper()}": "60000/m burst 90000"}
+    )
+    assert attrs.evolve(DEFAULT, token_limits=limits) == read(write(f"[limits]\n{key} = '60000/m burst 90000'"))
+    assert DEFAULT == read(**{f"DRAGOMAN_LIMIT_{key.upper()}": "off"})
+
+
+@pytest.mark.parametrize("name", ["off", "combined"])
+def test_the_access_log_can_be_chosen(write: Write, name: str) -> None:
+    """A variable and a key of the file name the format of the access log."""
+    expected = attrs.evolve(DEFAULT, access_log=name)
+
+    assert expected == read(DRAGOMAN_ACCESS_LOG=name) == read(write(f"access_log = '{name}'"))
+
+
+def test_another_access_log_is_refused(write: Write) -> None:
+    """A format that there is not is refused by the variable or the path, with those that there are."""
+    refusal = "'common' is not accepted; it must be off or combined"
+
+    assert f"DRAGOMAN_ACCESS_LOG: {refusal}" == refused(DRAGOMAN_ACCESS_LOG="common")
+    assert f"access_log: {refusal}" == refused(write("access_log = 'common'"))
+    assert "access_log: True is not accepted; it must be a text" == refused(write("access_log = true"))
+
+
+@pytest.mark.parametrize("name", OF_REQUESTS)
 def test_a_limit_can_be_set(write: Write, name: str) -> None:
     """A variable and a key of the file set the rate of a scope, beside the default of failed logins."""
     scope, variable = name.replace("_", "-"), f"DRAGOMAN_LIMIT_{name.upper()}"
@@ -129,7 +163,7 @@ def test_a_limit_can_be_set(write: Write, name: str) -> None:
     assert expected == read(write(f"[limits]\n{name} = '20/s burst 40'"))
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", OF_REQUESTS)
 def test_a_limit_can_be_off(write: Write, name: str) -> None:
     """A scope that is off has no rate, that of failed logins too."""
     rest = {scope: rate for scope, rate in DEFAULT.limits.items() if scope != name.replace("_", "-")}
@@ -194,7 +228,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest(name: str, meant: str) 
 
 
 def test_every_setting_has_its_variable() -> None:
-    """Eleven variables say how a process runs."""
+    """Fifteen variables say how a process runs."""
     assert [
         "DRAGOMAN_WORKERS",
         "DRAGOMAN_MAX_IN_FLIGHT",
@@ -206,7 +240,11 @@ def test_every_setting_has_its_variable() -> None:
         "DRAGOMAN_LIMIT_KEY",
         "DRAGOMAN_LIMIT_ALIAS",
         "DRAGOMAN_LIMIT_FAILED_LOGINS",
+        "DRAGOMAN_LIMIT_ORGANIZATION_TOKENS",
+        "DRAGOMAN_LIMIT_KEY_TOKENS",
+        "DRAGOMAN_LIMIT_ALIAS_TOKENS",
         "DRAGOMAN_ALLOW_DIVERGENT_LIMITS",
+        "DRAGOMAN_ACCESS_LOG",
     ] == list(RUNNING_VARIABLES)
 
 

@@ -1,12 +1,14 @@
 """Gateways that publish one contract and keep another."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 from gateway_conformance.exchange import Asgi, Message
 
+from dragoman.model import Alias, Guardrail, OrganizationId
+from dragoman.ports import Catalogue
 from gateways import DIALECTS, Parts, build, effective_document
 from treaty import Document
 
@@ -58,6 +60,29 @@ def other_phase(parts: Parts) -> Asgi:
         for mount, dialect in DIALECTS.items()
     }
     return _showing(build(parts), bodies)
+
+
+@attrs.frozen(kw_only=True)
+class _Forgetful:
+    """Knows every second time which aliases there are: a worker that has not followed the store."""
+
+    real: Catalogue
+    asked: list[str] = attrs.field(factory=list)
+
+    async def aliases(self, organization: OrganizationId) -> Sequence[Alias]:
+        return await self.real.aliases(organization)
+
+    async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
+        self.asked.append(name)
+        return await self.real.alias(organization, name) if len(self.asked) % 2 else None
+
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        return await self.real.guardrails(organization, alias)
+
+
+def forgetful(parts: Parts) -> Asgi:
+    """A model that exists is told to be unknown, now and then."""
+    return build(attrs.evolve(parts, catalogue=_Forgetful(real=parts.catalogue)))
 
 
 def _changed(document: Document, change: Callable[[Document], None]) -> Document:

@@ -57,7 +57,7 @@ class _EveryScope:
 
     async def principal(self, token: str) -> Principal | None:
         found = await self.real.principal(token)
-        return None if found is None else attrs.evolve(found, scopes=frozenset({"chat", "models"}))
+        return None if found is None else attrs.evolve(found, scopes=SCOPES)
 
     async def agent(self, organization: OrganizationId, named: str) -> Agent | None:
         return await self.real.agent(organization, named)

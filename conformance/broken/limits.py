@@ -1,12 +1,12 @@
 """Gateways whose limits are not what they say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from gateway_conformance.exchange import Asgi
 
 from broken.layers import Answered, Asked, answering
-from dragoman.model import Alias, OrganizationId, Rate
+from dragoman.model import Alias, Guardrail, OrganizationId, Rate
 from dragoman.ports import Catalogue
 from gateways import GENEROUS, Parts, build
 
@@ -44,6 +44,9 @@ class _OneMore:
     async def alias(self, organization: OrganizationId, name: str) -> Alias | None:
         alias = await self.real.alias(organization, name)
         return None if alias is None else _stretched(alias)
+
+    async def guardrails(self, organization: OrganizationId, alias: Alias) -> Sequence[Guardrail]:
+        return await self.real.guardrails(organization, alias)
 
 
 def one_more_of_an_alias(parts: Parts) -> Asgi:

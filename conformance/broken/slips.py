@@ -14,7 +14,7 @@ from gateway_conformance.answers import RATE_LIMIT
 from gateway_conformance.checks.bodies import JSON_TYPES
 from gateway_conformance.exchange import Asgi, Message
 
-from broken import limits, logs
+from broken import limits, logs, streams
 from broken.answers import foreign_allow, undocumented_status
 from broken.contracts import keeping, showing
 from broken.identities import (
@@ -358,6 +358,20 @@ SLIPS: Final[Mapping[str, Slip]] = {
     "paths_of_one_operation_answer_alike": asks(_one_path_is_lenient, reading=True),
     "a_model_name_has_1_to_256_characters": keeps(_name_too_long),
     "a_model_id_in_a_path_may_hold_slashes": asks(_no_slashes),
+    "a_stream_is_data_and_comments": streams.with_ids,
+    "a_stream_ends_with_one_done": streams.without_done,
+    "the_first_delta_says_who_speaks": streams.without_role,
+    "each_choice_finishes_once": streams.unfinished,
+    "tool_calls_come_in_fragments_by_index": streams.untyped_calls,
+    "usage_comes_when_it_is_asked_for": streams.always_counting,
+    "all_chunks_are_of_one_answer": streams.many_ids,
+    "an_answer_names_the_model_that_was_asked_for": streams.another_model,
+    "a_cut_answer_never_looks_finished": streams.finished_where_it_was_cut,
+    "whole_and_streamed_tell_the_same": streams.cut_short,
+    "nobody_holds_a_stream_back": streams.held_back,
+    "what_fails_at_once_is_refused_whole_and_streamed": streams.failing_within_a_stream,
+    "nobody_learns_who_answers": streams.disclosing,
+    "embeddings_are_in_the_order_of_the_texts": streams.last_text_first,
     "every_answer_is_traceable": answers(_untimed),
     "a_valid_request_id_of_the_caller_is_used": asks(_own_ids_only),
     "request_ids_are_unique": asks(_same_id),

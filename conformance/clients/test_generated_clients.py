@@ -1,7 +1,7 @@
 """Clients that are generated from the `sdk` document, and called (ADR-0027.R4).
 
 Laws of this file:
-- A client is generated from the document of both phases; what is called here in Phase 1 is called unchanged in Phase 2.
+- A client is generated from the document of both phases; the same call is made in Phase 1 and in Phase 2, unchanged.
 """
 
 import importlib
@@ -58,45 +58,86 @@ def python_client(sdk_document: Path) -> Iterator[Any]:
     sys.path.remove(str(folder))
 
 
+def python_answer(client: Any, origin: str) -> Any:  # noqa: ANN401 - of a generated module
+    """Return what the generated Python client makes of the answer at *origin*: the same call in both phases."""
+    with client.client.AuthenticatedClient(base_url=origin, token=CALLERS.token) as entered:
+        return client.chat.sync_detailed(
+            client=entered,
+            body=client.models.ChatCompletionRequest.from_dict(REQUEST),
+            x_agent_id=str(UUID(CALLERS.agent)),
+        )
+
+
 @confirms("ADR-0027.R4")
 def test_a_python_client_gets_the_501_as_a_typed_error(outside: Court, python_client: Any) -> None:  # noqa: ANN401
     """The generated Python client sends a typed request and gets the record of the error, with its code."""
-    client = python_client.client.AuthenticatedClient(base_url=outside.transport.origin, token=CALLERS.token)
-    with client as entered:
-        answer = python_client.chat.sync_detailed(
-            client=entered,
-            body=python_client.models.ChatCompletionRequest.from_dict(REQUEST),
-            x_agent_id=str(UUID(CALLERS.agent)),
-        )
+    answer = python_answer(python_client, outside.transport.origin)
 
     assert 501 == answer.status_code
     assert isinstance(answer.parsed, python_client.models.Error)
     assert "PROVIDER_NOT_CONFIGURED" == answer.parsed.error.code
 
 
-@confirms("ADR-0027.R4")
-def test_a_typescript_client_gets_the_501_as_a_typed_error(outside: Court, sdk_document: Path, tmp_path: Path) -> None:
-    """A program typed by the generated contract compiles, and reads the code of the error from its type."""
+@confirms("ADR-0045.R15", "ADR-0027.R4")
+def test_the_same_python_client_gets_a_typed_completion(
+    forwarding_outside: Court,
+    python_client: Any,  # noqa: ANN401 - generated modules
+) -> None:
+    """In Phase 2 the same call of the same client gets the record of a completion."""
+    answer = python_answer(python_client, forwarding_outside.transport.origin)
+
+    assert 200 == answer.status_code
+    assert isinstance(answer.parsed, python_client.models.ChatCompletion)
+    [choice] = answer.parsed.choices
+    assert ("hello", "stop") == (choice.message.content, choice.finish_reason)
+    assert "general" == answer.parsed.model
+    assert answer.parsed.id.startswith("chatcmpl-")
+
+
+@pytest.fixture(scope="module")
+def typescript_program(sdk_document: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a program that is typed by the generated contract, compiled once."""
     programs = {name: shutil.which(name) for name in ("node", "npm", "npx")}
     if missing := [name for name, path in programs.items() if path is None]:
         reason = f"{' and '.join(missing)} is not on PATH, so the TypeScript client was not generated"
         if os.environ.get("CI"):  # noqa: TID251 - a test's own question, not the gateway's
             pytest.fail(reason)
         pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("typescript")
     for name in NODE_FILES:
-        shutil.copy(HERE / name, tmp_path)
-    shutil.copy(sdk_document, tmp_path)
+        shutil.copy(HERE / name, folder)
+    shutil.copy(sdk_document, folder)
     for command in (
         ["npm", "ci", "--silent", "--no-audit", "--no-fund"],
         ["npx", "openapi-typescript", "sdk.json", "-o", "contract.d.ts"],
         ["npx", "tsc", "--project", "."],
     ):
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert 0 == ran.returncode, ran.stdout + ran.stderr
+    return folder
 
-    environment = {**os.environ, "BASE_URL": outside.transport.origin, "KEY": CALLERS.token}  # noqa: TID251
+
+def typescript_answer(program: Path, origin: str) -> dict[str, object]:
+    """Return what the program prints of the answer at *origin*."""
+    environment = {**os.environ, "BASE_URL": origin, "KEY": CALLERS.token}  # noqa: TID251
     printed = subprocess.run(
-        ["node", "out/requests.js"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        ["node", "out/requests.js"], cwd=program, env=environment, capture_output=True, text=True, check=False
     )
+    answer: dict[str, object] = json.loads(printed.stdout)
+    return answer
 
-    assert {"status": 501, "code": "PROVIDER_NOT_CONFIGURED", "answer": None} == json.loads(printed.stdout)
+
+@confirms("ADR-0027.R4")
+def test_a_typescript_client_gets_the_501_as_a_typed_error(outside: Court, typescript_program: Path) -> None:
+    """A program typed by the generated contract compiles, and reads the code of the error from its type."""
+    answer = typescript_answer(typescript_program, outside.transport.origin)
+
+    assert {"status": 501, "code": "PROVIDER_NOT_CONFIGURED", "answer": None} == answer
+
+
+@confirms("ADR-0045.R15", "ADR-0027.R4")
+def test_the_same_typescript_program_gets_a_completion(forwarding_outside: Court, typescript_program: Path) -> None:
+    """In Phase 2 the same program reads the text of the answer from its type."""
+    answer = typescript_answer(typescript_program, forwarding_outside.transport.origin)
+
+    assert {"status": 200, "code": None, "answer": "hello"} == answer

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import attrs
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from dragoman.app import open_administration, system_sources
+from dragoman.declaration import words_of_alias, words_of_organization
 from dragoman.model import Agent, Alias, Entry, IssuedKey, Key, KeyId, Organization, Rate, rate_of, rate_text
 from dragoman.ports import Administration, AdministrationError, Noun
 from dragoman.settings import process_environment, read_store_path
@@ -35,6 +36,7 @@ _ONCE: Final = "dragoman: the token is shown once, and never again; keep it now\
 Scopes = Annotated[tuple[str, ...], Parameter(name="--scope", consume_multiple=False, negative="")]
 Seeing = Annotated[tuple[str, ...], Parameter(name="--visible-to", consume_multiple=False, negative="")]
 Category = Literal["llm", "embedding"]
+ADay = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
 @Parameter(name="*")
@@ -75,7 +77,7 @@ def _run(options: Options, work: Callable[[Administration], Awaitable[T]]) -> T:
 
 def _organization_record(entry: Entry[Organization]) -> Record:
     one = entry.noun
-    return {"id": one.id, "name": one.name, "limit": _rate(one.rate), **_dates(entry)}
+    return {"id": one.id, "name": one.name, **words_of_organization(one), **_dates(entry)}
 
 
 def _key_record(entry: Entry[Key]) -> Record:
@@ -87,6 +89,9 @@ def _key_record(entry: Entry[Key]) -> Record:
         "prefix": one.prefix,
         "scopes": sorted(one.scopes),
         "limit": _rate(one.rate),
+        "token_limit": _rate(one.token_rate),
+        "daily_requests": one.daily_requests,
+        "daily_tokens": one.daily_tokens,
         "expires": _time(one.expires),
         "successor": one.successor,
         **_dates(entry),
@@ -99,16 +104,7 @@ def _agent_record(entry: Entry[Agent]) -> Record:
 
 
 def _alias_record(entry: Entry[Alias]) -> Record:
-    one = entry.noun
-    return {
-        "id": one.id,
-        "display_name": one.display_name,
-        "description": one.description,
-        "category": one.category,
-        "visible_to": None if one.visible_to is None else sorted(one.visible_to),
-        "limit": _rate(one.rate),
-        **_dates(entry),
-    }
+    return {"id": entry.noun.id, **words_of_alias(entry.noun, {}), **_dates(entry)}
 
 
 def _dates(entry: Entry[Any]) -> Record:
@@ -147,7 +143,8 @@ def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return " ".join(value)
+        between = "; " if any(isinstance(one, Mapping) for one in value) else " "
+        return between.join(map(_cell, value)) or "-"
     return "-" if value in (None, "") else str(value)
 
 
@@ -164,11 +161,11 @@ def _show_issued(issued: IssuedKey, more: Record, options: Options) -> None:
 # --- What is said -----------------------------------------------------------------------------------------------------
 
 
-def _limit(said: str | None) -> Rate | None:
+def _limit(said: str | None, option: str = "--limit") -> Rate | None:
     try:
         return None if said is None else rate_of(said)
     except ValueError as error:
-        message = f"--limit: {said!r} is not accepted; {error}"
+        message = f"{option}: {said!r} is not accepted; {error}"
         raise AdministrationError(message) from None
 
 
@@ -255,22 +252,26 @@ aliases = App(name="aliases", help="Make, list, show and revoke aliases, the mod
 
 
 @orgs.command(name="create")
-def create_organization(name: str, *, limit: str | None = None, options: Options = USUAL) -> None:
+def create_organization(
+    name: str, *, limit: str | None = None, token_limit: str | None = None, options: Options = USUAL
+) -> None:
     """Make an organisation.
 
     For example:
         dragoman orgs create acme
-        dragoman orgs create acme --limit 6000/m --json
+        dragoman orgs create acme --limit 6000/m --token-limit 1000000/m --json
 
     Args:
         name: Its name, which no other organisation has.
         limit: How much all its keys may together, such as 600/m or "20/s burst 40".
+        token_limit: How many tokens all its keys may use together, such as 1000000/m.
     """
-    rate = _limit(limit)
-    _show(
-        _organization_record(_run(options, lambda administration: administration.create_organization(name, rate=rate))),
-        options,
-    )
+    rate, token_rate = _limit(limit), _limit(token_limit, "--token-limit")
+
+    def create(administration: Administration) -> Awaitable[Entry[Organization]]:
+        return administration.create_organization(name, rate=rate, token_rate=token_rate)
+
+    _show(_organization_record(_run(options, create)), options)
 
 
 @orgs.command(name="list")
@@ -322,6 +323,9 @@ def create_key(  # noqa: PLR0913 - one argument an option
     expires: str | None = None,
     prefix: str | None = None,
     limit: str | None = None,
+    token_limit: str | None = None,
+    daily_requests: ADay | None = None,
+    daily_tokens: ADay | None = None,
     options: Options = USUAL,
 ) -> None:
     """Make a key of an organisation, and print its token, once.
@@ -329,6 +333,7 @@ def create_key(  # noqa: PLR0913 - one argument an option
     For example:
         dragoman keys create --org acme
         dragoman keys create --org acme --name laptop --scope chat --expires 30d --limit 600/m
+        dragoman keys create --org acme --token-limit 100000/m --daily-tokens 5000000
         dragoman keys create --org acme --json
 
     Args:
@@ -338,12 +343,24 @@ def create_key(  # noqa: PLR0913 - one argument an option
         expires: When it ends: 30d, 12h, or a time such as 2027-01-31T00:00:00Z; never unless it is said.
         prefix: What its token begins with, to tell whose it is; cgt unless it is said.
         limit: How much it may, such as 600/m or "20/s burst 40".
+        token_limit: How many tokens it may use, such as 100000/m.
+        daily_requests: How many requests it has a day, from midnight to midnight UTC.
+        daily_tokens: How many tokens it has a day.
     """
     end, rate = None if expires is None else _expiry(expires), _limit(limit)
+    token_rate = _limit(token_limit, "--token-limit")
 
     def create(administration: Administration) -> Awaitable[IssuedKey]:
         return administration.create_key(
-            org, scopes=frozenset(scopes), name=name, prefix=prefix, expires=end, rate=rate
+            org,
+            scopes=frozenset(scopes),
+            name=name,
+            prefix=prefix,
+            expires=end,
+            rate=rate,
+            token_rate=token_rate,
+            daily_requests=daily_requests,
+            daily_tokens=daily_tokens,
         )
 
     _show_issued(_run(options, create), {}, options)
@@ -393,7 +410,7 @@ def revoke_key(key: str, *, options: Options = USUAL) -> None:
 def rotate_key(key: str, *, overlap: str = "24h", options: Options = USUAL) -> None:
     """Make a key in place of another one, which ends after an overlap, and print its token, once.
 
-    It has the same organisation, name, prefix, scopes and limit, and lives as long as the other one was to live.
+    It has the same organisation, name, prefix, scopes and limits, and lives as long as the other one was to live.
 
     For example:
         dragoman keys rotate k3jx5m2q7abc
@@ -478,11 +495,13 @@ def create_alias(  # noqa: PLR0913 - one argument an option
     category: Category = "llm",
     visible_to: Seeing = (),
     limit: str | None = None,
+    token_limit: str | None = None,
     options: Options = USUAL,
 ) -> None:
     """Make an alias: a model that callers name.
 
-    The aliases of the settings file count as long as the store has none.
+    The aliases of the settings file count as long as the store never had one. An
+    alias that is made here is answered by nobody: targets come with `dragoman apply`.
 
     For example:
         dragoman aliases create general --display-name General
@@ -495,8 +514,9 @@ def create_alias(  # noqa: PLR0913 - one argument an option
         category: What it can do.
         visible_to: Id or name of an organisation that may use it; may be repeated; all unless it is said.
         limit: How much each organisation may ask of it, such as 600/m or "20/s burst 40".
+        token_limit: How many tokens each organisation may use of it, such as 100000/m.
     """
-    rate = _limit(limit)
+    rate, token_rate = _limit(limit), _limit(token_limit, "--token-limit")
 
     def create(administration: Administration) -> Awaitable[Entry[Alias]]:
         return administration.create_alias(
@@ -506,6 +526,7 @@ def create_alias(  # noqa: PLR0913 - one argument an option
             category=category,
             visible_to=visible_to or None,
             rate=rate,
+            token_rate=token_rate,
         )
 
     _show(_alias_record(_run(options, create)), options)

@@ -5,11 +5,13 @@ Laws of this file:
 """
 
 import asyncio
+import hashlib
+import random
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -22,31 +24,53 @@ import attrs
 import uuid_utils
 from uuid_utils.compat import uuid7
 
-from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, Directory, Seed, build_directory
+from dragoman.adapters.access_log import NoAccessLog, build_access_log
+from dragoman.adapters.daily import MemoryDays
+from dragoman.adapters.directory import NO_SEED, NOTHING, Contents, CurrentDirectory, Directory, Seed, build_directory
 from dragoman.adapters.identity import AskedIdentity, build_remote_identity, serve_identity
+from dragoman.adapters.ledger import LedgerQueue, NoLedger, keep_ledger, ledger_path
 from dragoman.adapters.limiter import MemoryLimiter
 from dragoman.adapters.log import build_log
+from dragoman.adapters.metrics import MemoryMeter
 from dragoman.adapters.secret import build_secret_identity
 from dragoman.adapters.store import follow_store, open_store, read_store
+from dragoman.adapters.upstream.registry import ProviderError, Providers, check_provider
+from dragoman.adapters.webhook import HttpWebhooks
 from dragoman.contract import Contract, compile_contract
 from dragoman.contract.source import Source
 from dragoman.contract.traits import read_traits
 from dragoman.errors import Kind
+from dragoman.exchange import Exchange
 from dragoman.gate.limits import Limits
 from dragoman.gate.room import Room
+from dragoman.gate.usage import TokenLimits
+from dragoman.guardrails import Screens, Webhook, check
 from dragoman.model import SECOND, Agent, AgentId, Alias, KeyId, OrganizationId, Principal, Rate
 from dragoman.operations import HANDLERS
 from dragoman.operations.handler import Handler, Rendered, Services
 from dragoman.pipeline import Pipeline, Route, bind, possible_refusals
-from dragoman.ports import Administration, Catalogue, EventLog, Identity
+from dragoman.ports import (
+    AccessLog,
+    Administration,
+    Catalogue,
+    DailyCounter,
+    EventLog,
+    Identity,
+    Ledger,
+    Meter,
+    StoreError,
+    Upstreams,
+)
+from dragoman.routing import Change, Router
 from dragoman.settings import (
-    AliasSettings,
     Certificates,
     Dialect,
     Known,
     MountSettings,
     Settings,
     identity_variable,
+    process_environment,
+    read_secret,
 )
 from dragoman.web.context import Sources
 from dragoman.web.gateway import Gateway, Lifespan
@@ -65,20 +89,6 @@ ANYWHERE: Final = (
 )
 """The refusals that every contract needs outside its operations, beside that of an address where it limits those."""
 
-DEVELOPMENT_ALIASES: Final = tuple(
-    AliasSettings(id=name, display_name=name.capitalize(), description=description, category=category, visible_to=None)
-    for name, description, category in (
-        ("gpt-4o", "A general model.", "llm"),
-        ("gpt-4", "The general model before it.", "llm"),
-        ("gpt-4.1-mini", "A small and quick model.", "llm"),
-        ("general", "An assistant for everyday work.", "llm"),
-        ("secure", "An assistant for confidential work.", "llm"),
-        ("text-embedding-3-small", "Turns texts into vectors.", "embedding"),
-    )
-)
-"""The models of a gateway whose settings name none."""
-
-
 PAGES: Final = {
     "index.html": "text/html; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
@@ -90,14 +100,31 @@ PAGES: Final = {
 
 @attrs.frozen(kw_only=True)
 class Guard:
-    """What a gateway bears: *rates* by scope, *capacity* requests in work at once, *trusted_hops* proxies in front."""
+    """What a gateway bears: *capacity* requests in work at once, *trusted_hops* proxies in front.
+
+    *rates* are those of requests by scope, *token_rates* those of tokens.
+    """
 
     rates: Mapping[str, Rate] = MappingProxyType({})
+    token_rates: Mapping[str, Rate] = MappingProxyType({})
     capacity: int = 512
     trusted_hops: int = 0
 
 
 NO_LIMITS: Final = Guard()
+NO_ACCESS_LOG: Final = NoAccessLog()
+
+
+@attrs.frozen(kw_only=True)
+class Forwarding:
+    """Who answers what is forwarded, and where it is counted. All mounts share it."""
+
+    upstreams: Upstreams
+    router: Router
+    days: DailyCounter
+    ledger: Ledger
+    meter: Meter
+    webhook: Webhook
 
 
 def system_sources() -> Sources:
@@ -121,7 +148,13 @@ def known_settings(source: Source) -> Known:
             switches={one.switch: operation for operation, one in traits.items() if one.switch is not None},
             off=frozenset(operation for operation, one in traits.items() if one.default_off),
         )
-    return Known(dialects=dialects, operations=source.operations, forwarding=forwarding_operations())
+    return Known(
+        dialects=dialects,
+        operations=source.operations,
+        forwarding=forwarding_operations(),
+        check_provider=check_provider,
+        check_guardrail=check,
+    )
 
 
 def open_administration(path: Path) -> AbstractAsyncContextManager[Administration]:
@@ -210,10 +243,27 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         for mount in settings.mounts
     }
     path, running = settings.store, settings.running
-    lifespan: list[Lifespan] = [] if path is None else [partial(follow_store, path, store, build=build, log=log)]
+    days, ledger = MemoryDays(), NoLedger() if path is None else LedgerQueue()
+    providers = Providers(secret=partial(read_secret, environment=process_environment()), now=sources.now)
+    router = build_router(sources, log)
+    store.watch(partial(_provide, providers, router))
+    webhooks = HttpWebhooks()
+    forwarding = Forwarding(
+        upstreams=providers, router=router, days=days, ledger=ledger, meter=MemoryMeter(), webhook=webhooks
+    )
+    lifespan: list[Lifespan] = [partial(closing, providers), partial(closing, webhooks)]
+    if path is not None and isinstance(ledger, LedgerQueue):
+        kept = partial(keep_ledger, ledger_path(path), ledger, now=sources.now, seed=days.seed, log=log)
+        lifespan += [kept, partial(follow_store, path, store, build=build, log=log)]
     if service is not None:
         lifespan.append(service.connected)
-    guard = Guard(rates=running.limits, capacity=running.max_in_flight, trusted_hops=running.trusted_hops)
+    guard = Guard(
+        rates=running.limits,
+        token_rates=running.token_limits,
+        capacity=running.max_in_flight,
+        trusted_hops=running.trusted_hops,
+    )
+    access_log = build_access_log(sys.stderr.buffer, sources.now) if running.access_log == "combined" else NO_ACCESS_LOG
     return create_app(
         documents,
         identity=store,
@@ -221,35 +271,82 @@ def build_gateway(source: Source, settings: Settings) -> Gateway:
         catalogue=store,
         log=log,
         sources=sources,
+        forwarding=forwarding,
+        access_log=access_log,
         guard=guard,
         lifespan=lifespan,
     )
 
 
-def _seed(settings: Settings, now: datetime) -> Seed:
-    """Return what is known without a store: the aliases of *settings* and the organisation for development.
+def build_router(sources: Sources, log: EventLog) -> Router:
+    """Return what chooses targets; a breaker that changes is told to *log*, without who is behind it (ADR-0043)."""
 
-    The aliases count as long as the store has none. The organisation, if there is one, has one key with all scopes, and
-    its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
+    def tell(change: Change) -> None:
+        log.state({"part": "target", "target": mark_of(change.provider, change.model), "state": change.after.value})
+
+    return Router(monotonic=sources.monotonic, random=random.random, sleep=asyncio.sleep, on_change=tell)
+
+
+def mark_of(provider: str, model: str | None) -> str:
+    """Return what stands for a target where its provider must not be told: `dragoman explain` shows it too."""
+    return hashlib.sha256(f"{provider} {model or ''}".encode()).hexdigest()[:8]
+
+
+def _provide(providers: Providers, router: Router, directory: Directory) -> None:
+    """Put the providers of *directory* in force.
+
+    Raises:
+        StoreError: naming what of them cannot be used.
     """
-    created = int(now.timestamp())
-    stated = settings.aliases or DEVELOPMENT_ALIASES
-    aliases = [
-        Alias(
-            id=alias.id,
-            display_name=alias.display_name,
-            description=alias.description,
-            category=alias.category,
-            created=created,
-            visible_to=None if alias.visible_to is None else frozenset(map(OrganizationId, alias.visible_to)),
-        )
-        for alias in stated
-    ]
+    for guardrail in directory.guardrails_in_force:
+        if problems := check(guardrail):
+            message = f"guardrail {guardrail.key}: {'; '.join(problems)}"
+            raise StoreError(message)
+    try:
+        providers.replace(directory.providers.values())
+    except ProviderError as error:
+        raise StoreError(str(error)) from None
+    router.provide(directory.providers.values())
+
+
+@asynccontextmanager
+async def closing(connected: Providers | HttpWebhooks) -> AsyncIterator[None]:
+    """Close every connection at the end of the block."""
+    try:
+        yield
+    finally:
+        await connected.aclose()
+
+
+def _seed(settings: Settings, now: datetime) -> Seed:
+    """Return what is known without a store: the catalogue of *settings* and the organisation for development.
+
+    The catalogue counts as long as the store never had an alias. The organisation, if there is one, has one key with
+    all scopes, and its agents; without it the organisation for which secrets act has the agent `main` (ADR-0024).
+    """
+    created, declared = int(now.timestamp()), settings.catalogue
     development, organization = settings.development, _organization(settings)
     named = {"main": str(uuid7())} if development is None else development.agents
     agents = [Agent(id=AgentId(agent), name=name, organization=organization) for name, agent in named.items()]
-    keys = {} if development is None else {development.token: _owner(organization)}
-    return Seed(keys=keys, agents=agents, aliases=aliases)
+    return Seed(
+        keys={} if development is None else {development.token: _owner(organization)},
+        agents=agents,
+        aliases=[Alias(created=created, **attrs.asdict(alias, recurse=False)) for alias in declared.aliases],
+        providers={one.name: one for one in declared.providers},
+        guardrails={one.key: one for one in declared.guardrails},
+        watched={one.name: one.guardrails for one in declared.organizations},
+    )
+
+
+def read_directory(settings: Settings) -> Directory:
+    """Return what a gateway with these *settings* that starts now has in force.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    now = system_sources().now
+    stored = NOTHING if settings.store is None else asyncio.run(read_store(settings.store))
+    return build_directory(_seed(settings, now()), now=now, stored=stored)
 
 
 def _organization(settings: Settings) -> OrganizationId:
@@ -331,7 +428,15 @@ def prove_servable(document: Document) -> None:
     """
     sources = system_sources()
     store, log = build_directory(NO_SEED, now=sources.now), build_log(sys.stderr.buffer, sources.now)
-    create_app({"/": document}, identity=store, catalogue=store, log=log, sources=sources)
+    nobody = Forwarding(
+        upstreams=Providers(secret=str, now=sources.now),
+        router=build_router(sources, log),
+        days=MemoryDays(),
+        ledger=NoLedger(),
+        meter=MemoryMeter(),
+        webhook=HttpWebhooks(),
+    )
+    create_app({"/": document}, identity=store, catalogue=store, log=log, sources=sources, forwarding=nobody)
 
 
 def read_pages() -> Mapping[str, Rendered]:
@@ -351,6 +456,8 @@ def create_app(  # noqa: PLR0913 - one argument a port
     catalogue: Catalogue,
     log: EventLog,
     sources: Sources,
+    forwarding: Forwarding,
+    access_log: AccessLog = NO_ACCESS_LOG,
     guard: Guard = NO_LIMITS,
     handlers: Mapping[str, Handler] = HANDLERS,
     lifespan: Sequence[Lifespan] = (),
@@ -373,14 +480,48 @@ def create_app(  # noqa: PLR0913 - one argument a port
 
     limiter = MemoryLimiter(now=lambda: round(sources.monotonic() * SECOND))
     limits, room = Limits(limiter=limiter, rates=guard.rates), Room(capacity=guard.capacity)
+    tokens = TokenLimits(limiter=limiter, days=forwarding.days, rates=guard.token_rates)
+    exchange = build_exchange(forwarding, catalogue=catalogue, tokens=tokens, now=sources.now)
     mounts = {}
     for prefix, document in documents.items():
         contract = _sound_contract(document)
-        services = Services(catalogue=catalogue, published=contract.published, pages=pages, uptime=uptime, ready=ready)
+        services = Services(
+            catalogue=catalogue,
+            exchange=exchange,
+            published=contract.published,
+            pages=pages,
+            uptime=uptime,
+            ready=ready,
+        )
         pipeline = Pipeline(identity=identities.get(prefix, identity), limits=limits, room=room, services=services)
         mounts[prefix] = Mount(contract, bind_routes(contract, handlers), pipeline, log)
-    gateway = Gateway(mounts, sources, log, trusted_hops=guard.trusted_hops, lifespan=lifespan)
+    gateway = Gateway(
+        mounts,
+        sources,
+        log,
+        meter=forwarding.meter,
+        access_log=access_log,
+        trusted_hops=guard.trusted_hops,
+        lifespan=lifespan,
+    )
     return gateway
+
+
+def build_exchange(
+    forwarding: Forwarding, *, catalogue: Catalogue, tokens: TokenLimits, now: Callable[[], datetime]
+) -> Exchange:
+    """Return what forwards, for all mounts."""
+    return Exchange(
+        catalogue=catalogue,
+        upstreams=forwarding.upstreams,
+        router=forwarding.router,
+        tokens=tokens,
+        screens=Screens(),
+        webhook=forwarding.webhook,
+        ledger=forwarding.ledger,
+        meter=forwarding.meter,
+        now=now,
+    )
 
 
 def bind_routes(contract: Contract, handlers: Mapping[str, Handler]) -> list[Route]:

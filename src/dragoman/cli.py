@@ -28,6 +28,7 @@ from dragoman.app import (
     prove_store,
     require_operations,
 )
+from dragoman.catalogue_cli import apply, config, explain_command
 from dragoman.contract.source import CANONICAL, PACKAGED, Source
 from dragoman.contract.traits import read_traits
 from dragoman.demonstration import ground
@@ -72,8 +73,10 @@ app = App(
 )
 contract = App(name="contract", help="Show, build and check the contract.")
 app.command(contract)
-for commands in (orgs, keys, agents, aliases):
+for commands in (orgs, keys, agents, aliases, config):
     app.command(commands)
+app.command(apply)
+app.command(explain_command, name="explain")
 app.command(identity_service, name="identity-service")
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535), help="0 takes a free port.")]
@@ -89,12 +92,13 @@ def _fail(message: str, code: int = BAD_USAGE) -> NoReturn:
 
 
 @app.command(name="serve")
-def serve_command(
+def serve_command(  # noqa: PLR0913 - one argument an option
     *,
     config: Path | None = None,
     host: str | None = None,
     port: Port | None = None,
     store: str | None = None,
+    access_log: str | None = None,
     folder: Folder = PACKAGED,
 ) -> None:
     """Serve the mounts that the environment or a settings file names.
@@ -111,17 +115,20 @@ def serve_command(
         dragoman serve
         dragoman serve --config dragoman.toml
         DRAGOMAN_ENDPOINT_RESPONSES=off dragoman serve --port 9000
+        dragoman serve --access-log combined
 
     Args:
         config: Settings file; DRAGOMAN_CONFIG names one too.
         host: Address to listen on; DRAGOMAN_HOST, else 127.0.0.1.
         port: Port to listen on; DRAGOMAN_PORT, else 8080.
         store: File that holds keys, agents and aliases; DRAGOMAN_STORE, else the user's own. It is made if need be.
+        access_log: combined writes a line for each answer to standard error; DRAGOMAN_ACCESS_LOG, else off.
         folder: Folder with gateway.yaml and overlays/.
     """
     source = Source(folder=folder)
     environment = process_environment()
-    settings = read_settings(environment, known_settings(source), config=config)
+    said = {} if access_log is None else {"DRAGOMAN_ACCESS_LOG": access_log}
+    settings = read_settings({**environment, **said}, known_settings(source), config=config)
     if store is not None:
         settings = attrs.evolve(settings, store=read_store_path(environment, said=store))
     has_key = settings.store is not None and prove_store(settings.store)

@@ -47,6 +47,7 @@ class Kind(enum.Enum):
     # What is asked for
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_NOT_LLM = "model_not_llm"
+    MODEL_NOT_EMBEDDING = "model_not_embedding"
     GUARDRAIL_BLOCK = "guardrail_block"
     PROVIDER_NOT_CONFIGURED = "provider_not_configured"
     # What is forwarded

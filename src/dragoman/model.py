@@ -17,6 +17,12 @@ OrganizationId = NewType("OrganizationId", str)
 KeyId = NewType("KeyId", str)
 AgentId = NewType("AgentId", str)
 
+CATCH_ALL: Final = "*"
+"""The alias that stands for every model that is none."""
+
+NOBODY: Final = OrganizationId("")
+"""Whose requests those are where nobody is asked who he is."""
+
 T = TypeVar("T")
 
 
@@ -29,7 +35,7 @@ class Rate:
     burst: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # PERF: what is frozen takes three times as long to make; each limit of a request makes one
 class Quota:
     """What is left of a limit after it was asked: *remaining* requests at once, and all of them after *reset*.
 
@@ -47,13 +53,20 @@ class Quota:
 
 @attrs.frozen(kw_only=True)
 class Principal:
-    """Who is calling: a key of an organisation, what the key may do, and the limits that are their own."""
+    """Who is calling: a key of an organisation, what the key may do, and the limits that are their own.
+
+    *daily_requests* and *daily_tokens* are what the key may use in a day of UTC.
+    """
 
     organization: OrganizationId
     key: KeyId
     scopes: frozenset[str]
     organization_rate: Rate | None = None
     key_rate: Rate | None = None
+    organization_token_rate: Rate | None = None
+    key_token_rate: Rate | None = None
+    daily_requests: int | None = None
+    daily_tokens: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -66,11 +79,122 @@ class Agent:
 
 
 @attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long a target may take, in seconds.
+
+    *connect* until there is a connection, *first_byte* from then until the answer begins, *idle* between two pieces of
+    it, *total* for all of it.
+    """
+
+    connect: float = 5.0
+    first_byte: float = 60.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """One provider and one of its models.
+
+    Of the targets of an alias those of the lowest *order* are tried first, each as often as its *weight* says. *model*
+    is None where the provider gets the name that the caller sent.
+    """
+
+    provider: str
+    model: str | None = None
+    weight: int = 1
+    order: int = 0
+    timeouts: Timeouts = Timeouts()
+
+
+@attrs.frozen(kw_only=True)
+class Provider:
+    """A server that answers, or a part of the gateway that stands for one.
+
+    *kind* is `openai`, `anthropic`, `echo` or `scripted`; only the first two have a *base_url*. *key* and the values of
+    *headers* may be references, `env:NAME` or `file:PATH`; a key always is one. *quirks* name where the server differs
+    from its kind. *private* says that its address may be one of a private network. *capacity* is how many requests it
+    gets at once from one process.
+    """
+
+    name: str
+    kind: str
+    base_url: str | None = None
+    key: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)  # a proxy could not be sent to a worker
+    quirks: frozenset[str] = frozenset()
+    private: bool = False
+    capacity: int = 256
+
+
+@attrs.frozen(kw_only=True)
+class Prices:
+    """What one token costs, in picodollars: a dollar per million tokens is a million of them.
+
+    *cached_input* is the price of an input token that the provider had in its cache; None means that of any other.
+    """
+
+    input: int = 0
+    output: int = 0
+    cached_input: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """What an exchange took, in tokens: *cached_tokens* are among the input, *reasoning_tokens* among the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens, in and out."""
+        return self.input_tokens + self.output_tokens
+
+    def cost(self, prices: Prices) -> int:
+        """Return the cost in picodollars."""
+        cached = prices.input if prices.cached_input is None else prices.cached_input
+        fresh = self.input_tokens - self.cached_tokens
+        return fresh * prices.input + self.cached_tokens * cached + self.output_tokens * prices.output
+
+
+@attrs.frozen(kw_only=True)
+class Guardrail:
+    """What is looked for in texts, and what happens when it is found.
+
+    *action* is `block`, `mask` or `flag`; *stages* are `input`, `output` or both. It looks for what *detectors* name,
+    for the *patterns* (category -> RE2 pattern), for *keywords*, for texts of more than *max_chars* characters, and
+    asks the *webhook*, if there is one.
+    """
+
+    key: str
+    action: str
+    stages: frozenset[str] = frozenset({"input", "output"})
+    detectors: tuple[str, ...] = ()
+    patterns: Mapping[str, str] = attrs.field(factory=dict)
+    keywords: tuple[str, ...] = ()
+    max_chars: int | None = None
+    webhook: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """What a guardrail found: a *category*, and a *message* that never holds the text itself."""
+
+    category: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
 class Alias:
     """A model name that an organisation may send.
 
     *category* is what it can do: `llm` or `embedding`. *created* is in Unix seconds. *visible_to* holds the
-    organisations that may use it; None means all. *rate* is its own limit for each of them.
+    organisations that may use it; None means all. *rate* is its own limit for each of them, *token_rate* that of
+    tokens. It is answered by one of its *targets*, costs what *prices* say, and is watched by the *guardrails* of
+    these keys. An alias named `*` stands for every name that is no alias.
     """
 
     id: str
@@ -80,15 +204,25 @@ class Alias:
     created: int
     visible_to: frozenset[OrganizationId] | None = None
     rate: Rate | None = None
+    token_rate: Rate | None = None
+    targets: tuple[Target, ...] = ()
+    prices: Prices = Prices()
+    guardrails: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class Organization:
-    """Who keys and agents belong to. *name* is unique among those in force; *rate* limits all its keys together."""
+    """Who keys and agents belong to.
+
+    *name* is unique among those in force; *rate* limits all its keys together, *token_rate* their tokens. The
+    *guardrails* of these keys watch whatever it sends and gets.
+    """
 
     id: OrganizationId
     name: str
     rate: Rate | None = None
+    token_rate: Rate | None = None
+    guardrails: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -105,6 +239,9 @@ class Key:
     scopes: frozenset[str]
     expires: datetime | None = None
     rate: Rate | None = None
+    token_rate: Rate | None = None
+    daily_requests: int | None = None
+    daily_tokens: int | None = None
     successor: KeyId | None = None
 
 
@@ -165,7 +302,25 @@ class ResponsesRequest:
         return 0 if items is None else 1
 
 
-ModelRequest = ChatRequest | ResponsesRequest
+@attrs.frozen(kw_only=True)
+class EmbeddingsRequest:
+    """The fields of an embeddings request that the gateway acts on."""
+
+    model: str
+    input: Any
+
+    @property
+    def message_count(self) -> int:
+        """How many inputs there are: metadata that may be logged. A text counts as one, and so do its tokens."""
+        many = isinstance(self.input, list) and self.input and isinstance(self.input[0], str | list)
+        return len(self.input) if many else 1
+
+    @property
+    def stream(self) -> None:
+        """Embeddings are never streamed."""
+
+
+ModelRequest = ChatRequest | ResponsesRequest | EmbeddingsRequest
 """A request that names a model: what a body becomes."""
 
 SECOND: Final = 1_000_000_000
@@ -210,7 +365,8 @@ def valid_request_id(stated: object) -> str | None:
 class RequestEvent:
     """The one log event of a request (ADR-0015): every field that may be logged, and no other.
 
-    *duration_ms* runs from arrival to the end of the answer. Fields that were not reached stay None.
+    *duration_ms* runs from arrival to the end of the answer, *first_token_ms* to its first token; *left* says that the
+    caller left before the end. Fields that were not reached stay None.
     """
 
     request_id: str
@@ -230,6 +386,12 @@ class RequestEvent:
     message_count: int | None = None
     stream: bool | None = None
     request_bytes: int | None = None
+    attempts: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    guardrails: str | None = None
+    first_token_ms: float | None = None
+    left: bool | None = None
     duration_ms: float | None = None
 
 

@@ -10,12 +10,23 @@ import attrs
 
 from dragoman.contract import Body, Operation
 from dragoman.errors import Kind, Refusal
+from dragoman.gate.admitted import Admitted
 from dragoman.gate.callers import choose_agent, log_in, require_own_organization, require_scopes, verify_agent
 from dragoman.gate.contents import BODY_REFUSALS, check_content, check_document, check_parameters, kept, parse
 from dragoman.gate.limits import Limits, limit_refusals
 from dragoman.gate.room import Room
-from dragoman.model import ModelRequest, Quota, RequestEvent, structure, valid_request_id
-from dragoman.operations.handler import Admitted, Answering, Handler, Reply, Services
+from dragoman.model import (
+    CATCH_ALL,
+    NOBODY,
+    Alias,
+    ModelRequest,
+    Principal,
+    Quota,
+    RequestEvent,
+    structure,
+    valid_request_id,
+)
+from dragoman.operations.handler import Answering, Handler, Reply, Services
 from dragoman.ports import Identity
 
 
@@ -24,8 +35,9 @@ class Call:
     """A request as the web hands it over. Headers are named in lower case.
 
     *read* returns the body, and takes the most bytes it may have; it raises the refusals `body_too_large` and
-    `request_timeout`. *address* is whose limits count, *met* gathers the limits that the request met, and *on_end*
-    takes what shall be called when the answer has ended.
+    `request_timeout`. *address* is whose limits count; *met* gathers the limits that the request met, and *met_tokens*
+    those of tokens. *on_end* takes what shall be called when the answer has ended; after *on_forward* the request is
+    cancelled when its caller leaves.
     """
 
     path: Mapping[str, str]
@@ -34,8 +46,11 @@ class Call:
     address: str
     event: RequestEvent
     met: list[Quota]
+    met_tokens: list[Quota]
+    elapsed_ms: Callable[[], float]
     read: Callable[[int], Awaitable[bytes]]
     on_end: Callable[[Callable[[], None]], None]
+    on_forward: Callable[[], None]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +71,10 @@ def bind(operation: Operation, handler: Handler) -> Route:
     """Return the route of *operation*; what is bound to it is decided by its phase, here and once."""
     if operation.phase == 1:
         return Route(operation=operation, record=handler.request, answer=None, refusals=frozenset())
-    return Route(operation=operation, record=handler.request, answer=handler.answer, refusals=handler.refusals)
+    refusals = handler.refusals
+    if operation.traits.pass_unknown_model:
+        refusals -= {Kind.MODEL_NOT_FOUND}
+    return Route(operation=operation, record=handler.request, answer=handler.answer, refusals=refusals)
 
 
 def possible_refusals(route: Route) -> frozenset[Kind]:
@@ -113,16 +131,27 @@ class Pipeline:
         event.agent_id = None if agent is None else agent.id
         await self.limits.admit_caller(operation, principal, call.met)
 
-        admitted = Admitted(operation=operation, path=call.path, principal=principal, agent=agent)
+        admitted = Admitted(
+            operation=operation,
+            path=call.path,
+            event=event,
+            met=call.met,
+            met_tokens=call.met_tokens,
+            elapsed_ms=call.elapsed_ms,
+            principal=principal,
+            agent=agent,
+        )
         if operation.body is not None:
-            admitted = await self._with_body(route, operation.body, call, admitted)
+            await self._read_body(route, operation.body, call, admitted)
 
         if route.answer is None:
             raise Refusal(Kind.PROVIDER_NOT_CONFIGURED)
+        if operation.phase is not None:
+            call.on_forward()
         return await route.answer(admitted, self.services)
 
-    async def _with_body(self, route: Route, body: Body, call: Call, caller: Admitted) -> Admitted:
-        """Return *caller* with the request of the body: headers decide first, then the cap, then JSON, then the schema.
+    async def _read_body(self, route: Route, body: Body, call: Call, admitted: Admitted) -> None:
+        """Add the request of the body to *admitted*: headers decide first, then the cap, then JSON, then the schema.
 
         The request is structured from all of the document; what goes on of it is what the dialect keeps.
         """
@@ -134,25 +163,36 @@ class Pipeline:
         document = parse(content)
         _note_correlation(operation, document, event)
         check_document(body, document)
+        admitted.document = kept(operation, document)
         if route.record is None:
-            return attrs.evolve(caller, document=kept(operation, document))
+            return
 
         request = structure(document, route.record)
         # Metadata only, never content (ADR-0012).
         event.model, event.message_count, event.stream = request.model, request.message_count, bool(request.stream)
+        admitted.request = request
 
-        agent = caller.agent or await choose_agent(self.identity, operation, caller.principal, request.model)
-        event.agent_id = None if agent is None else agent.id
-        await self._admit_alias(operation, caller, request.model, call.met)
-        return attrs.evolve(caller, document=kept(operation, document), agent=agent, request=request)
+        admitted.agent = admitted.agent or await choose_agent(
+            self.identity, operation, admitted.principal, request.model
+        )
+        event.agent_id = None if admitted.agent is None else admitted.agent.id
+        admitted.alias = await self._alias(operation, admitted.principal, request.model)
+        if admitted.alias is not None:
+            await self.limits.admit_alias(operation, admitted.principal, admitted.alias, call.met)
 
-    async def _admit_alias(self, operation: Operation, caller: Admitted, model: str, met: list[Quota]) -> None:
-        """Refuse an alias that the caller's organisation has used up; what is no alias of its own has no limit."""
-        if caller.principal is None:
-            return
-        alias = await self.services.catalogue.alias(caller.principal.organization, model)
-        if alias is not None:
-            await self.limits.admit_alias(operation, caller.principal, alias, met)
+    async def _alias(self, operation: Operation, principal: Principal | None, model: str) -> Alias | None:
+        """Return what *model* stands for; where the dialect passes on what it does not know, that is the catch-all.
+
+        In Phase 1 it counts for limits only, so that nothing is told of it.
+        """
+        traits, catalogue = operation.traits, self.services.catalogue
+        organization = NOBODY if principal is None else principal.organization
+        if traits.default_model is not None and model.startswith(traits.agent_prefixes):
+            model = traits.default_model  # what was sent names an agent
+        alias = None if model == CATCH_ALL else await catalogue.alias(organization, model)
+        if alias is None and operation.traits.pass_unknown_model:
+            return await catalogue.alias(organization, CATCH_ALL)
+        return alias
 
 
 def _note_correlation(operation: Operation, document: object, event: RequestEvent) -> None:

@@ -9,9 +9,9 @@ from gateway_conformance.rules import confirms
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, KnownKey, Seed, build_directory
+from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, Directory, KnownKey, Seed, build_directory
 from dragoman.adapters.tokens import digest_of, index_of, make_key_id, make_token
-from dragoman.model import Agent, Alias, OrganizationId
+from dragoman.model import Agent, Alias, Guardrail, Organization, OrganizationId, Provider
 from dragoman.ports import Catalogue, Identity
 from fakes import AGENT, FOREIGN, FOREIGN_AGENT, NOW, OWN, PRINCIPAL, STRANGER, TOKEN
 
@@ -150,7 +150,118 @@ def test_what_is_in_force_is_replaced_whole() -> None:
         return [asyncio.run(one) for one in (*asked, catalogue.aliases(OWN))]
 
     before = answers()
-    current.directory = build_directory(other, now=lambda: NOW)
+    current.put_in_force(build_directory(other, now=lambda: NOW))
 
     assert [PRINCIPAL, AGENTS[0], THEIRS, [GENERAL, OURS]] == before
     assert [STRANGER, other.agents[0], THEIRS, []] == answers()
+
+
+# --- The catalogue ----------------------------------------------------------------------------------------------------
+
+ECHO = Provider(name="echo", kind="echo")
+VENDOR = Provider(name="vendor", kind="openai", base_url="https://llm.example")
+LONG = Guardrail(key="long", action="block", max_chars=1)
+WORDS = Guardrail(key="words", action="flag", keywords=("x",))
+ACME = Organization(id=OWN, name="acme", guardrails=("long",))
+WATCHED = attrs.evolve(GENERAL, guardrails=("words", "long"))
+CATALOGUE = Contents(
+    organizations=(ACME, Organization(id=FOREIGN, name="globex")),
+    aliases=(WATCHED,),
+    providers={"vendor": VENDOR},
+    guardrails={"long": LONG, "words": WORDS},
+)
+
+
+def test_an_alias_is_watched_by_its_own_guardrails_and_its_organizations() -> None:
+    """Those of the alias come first, then those of the organisation, none of them twice; others have only theirs."""
+    directory = build_directory(NO_SEED, now=lambda: NOW, stored=CATALOGUE)
+
+    assert [WORDS, LONG] == asyncio.run(directory.guardrails(OWN, WATCHED))
+    unwatched = attrs.evolve(GENERAL, id="other")
+    assert [LONG] == asyncio.run(directory.guardrails(OWN, unwatched))
+    assert [] == list(asyncio.run(directory.guardrails(FOREIGN, unwatched)))
+
+
+def test_an_alias_of_the_last_snapshot_is_watched_as_in_this_one() -> None:
+    """A request that got its alias before a change is watched by what watches the alias now, and by nothing less."""
+    stored = attrs.evolve(CATALOGUE, organizations=(), guardrails={"long": LONG})
+    before = attrs.evolve(GENERAL, guardrails=("gone",))
+    after = build_directory(
+        NO_SEED, now=lambda: NOW, stored=attrs.evolve(stored, aliases=(attrs.evolve(before, guardrails=("long",)),))
+    )
+    without = build_directory(NO_SEED, now=lambda: NOW, stored=attrs.evolve(stored, aliases=()))
+
+    assert [LONG] == asyncio.run(after.guardrails(OWN, before))
+    with pytest.raises(KeyError):
+        asyncio.run(without.guardrails(OWN, before))
+
+
+def test_an_organization_is_known_by_id_and_name() -> None:
+    """What tells of a catalogue finds an organisation as people name it."""
+    directory = build_directory(NO_SEED, now=lambda: NOW, stored=CATALOGUE)
+
+    assert [ACME, ACME, ACME, None] == [directory.organization(one) for one in ("acme", OWN, OWN.upper(), "ACME")]
+
+
+@confirms("ADR-0040.R14")
+def test_the_catch_all_is_found_and_not_listed() -> None:
+    """The alias that stands for every other name is no model that a caller may see, but it can be asked for."""
+    catch_all = attrs.evolve(GENERAL, id="*")
+    directory = build_directory(NO_SEED, now=lambda: NOW, stored=attrs.evolve(CATALOGUE, aliases=(catch_all, GENERAL)))
+
+    assert [GENERAL] == asyncio.run(directory.aliases(OWN))
+    assert [catch_all, None] == [asyncio.run(directory.alias(OWN, name)) for name in ("*", "unknown")]
+
+
+def test_a_seed_may_call_organizations_by_their_names() -> None:
+    """An alias of the seed that a name may see is seen by the organisation of the store that has it, and watched so."""
+    seed = Seed(
+        aliases=[
+            attrs.evolve(OURS, visible_to=frozenset({OrganizationId("acme")})),
+            attrs.evolve(THEIRS, visible_to=frozenset({OrganizationId(FOREIGN.upper()), OrganizationId("nobody")})),
+        ],
+        providers={"echo": ECHO},
+        guardrails={"words": WORDS},
+        watched={"globex": ("words",), "nobody": ("words",)},
+    )
+    stored = attrs.evolve(CATALOGUE, aliases=())
+    directory = build_directory(seed, now=lambda: NOW, stored=stored)
+
+    assert [["ours"], ["theirs"]] == [
+        [alias.id for alias in asyncio.run(directory.aliases(organization))] for organization in (OWN, FOREIGN)
+    ]
+    assert {"vendor": VENDOR, "echo": ECHO} == directory.providers
+    assert [[LONG], [WORDS]] == [asyncio.run(directory.guardrails(one, GENERAL)) for one in (OWN, FOREIGN)]
+
+
+@confirms("ADR-0040.R14")
+def test_the_seed_does_not_come_back_when_the_last_alias_is_revoked() -> None:
+    """A store that had an alias and has none any more shows none: revoking does not open what was not open."""
+    seed = attrs.evolve(SEED, providers={"echo": ECHO})
+    directory = build_directory(seed, now=lambda: NOW, stored=attrs.evolve(stored(), catalogued=True))
+
+    assert ([], None) == (asyncio.run(directory.aliases(OWN)), asyncio.run(directory.alias(OWN, "general")))
+    assert {} == directory.providers
+
+
+@confirms("ADR-0040.R6")
+def test_watchers_agree_on_what_is_in_force() -> None:
+    """When one of several watchers refuses a directory, all of them have the last one, and so has whoever asks."""
+    old, new = DIRECTORY, build_directory(NO_SEED, now=lambda: NOW, stored=CATALOGUE)
+    current = CurrentDirectory(directory=old)
+    heard: dict[str, list[Directory]] = {"first": [], "second": []}
+
+    def refuse(directory: Directory) -> None:
+        heard["second"].append(directory)
+        if directory is new:
+            message = "not now"
+            raise ValueError(message)
+
+    current.watch(heard["first"].append)
+    current.watch(refuse)
+    with pytest.raises(ValueError, match="not now"):
+        current.put_in_force(new)
+
+    assert [[old, new, old]] * 2 == list(heard.values())
+    assert current.directory is old
+    assert current.providers is old.providers

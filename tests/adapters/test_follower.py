@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +16,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from dragoman.adapters.directory import NO_SEED, Contents, CurrentDirectory, Directory, build_directory
+from dragoman.adapters.directory import Contents, CurrentDirectory, Directory
 from dragoman.adapters.store import read_store
 from dragoman.adapters.store.follower import PAUSE, following
 from dragoman.adapters.store.opening import build_engine
 from dragoman.adapters.store.pepper import pepper_path
 from dragoman.adapters.store.reading import read_snapshot
+from dragoman.adapters.store.tables import HEAD
 from dragoman.model import Key, OrganizationId
 from dragoman.ports import Administration, StoreError
 from fakes import RecordingLog
-from stores import SCOPES, administer, by_hand, furnish, opened, organization_of, passes, rows, spoil
+from stores import (
+    CATALOGUE,
+    SCOPES,
+    administer,
+    apply,
+    by_hand,
+    directory_of,
+    furnish,
+    opened,
+    organization_of,
+    passes,
+    rows,
+    spoil,
+)
 
 QUICK: Final = 0.01
 """Seconds between two looks, where it is not the matter how long that takes."""
@@ -42,17 +56,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-def build(stored: Contents) -> Directory:
-    """Return the directory of what is *stored*."""
-    return build_directory(NO_SEED, now=lambda: datetime.now(UTC), stored=stored)
-
-
 class Followed:
     """A store that is followed, and what the follower said."""
 
     def __init__(self) -> None:
         """Begin with nothing in force."""
-        self.current = CurrentDirectory(directory=build(Contents()))
+        self.current = CurrentDirectory(directory=directory_of())
         self.log = RecordingLog()
 
     async def until(self, met: Callable[[], Any]) -> None:
@@ -78,7 +87,7 @@ class Followed:
 
 @asynccontextmanager
 async def followed(
-    path: Path, *, pause: float = QUICK, make: Callable[[Contents], Directory] = build
+    path: Path, *, pause: float = QUICK, make: Callable[[Contents], Directory] = directory_of
 ) -> AsyncIterator[Followed]:
     """Follow the store at *path* until the end of the block."""
     one = Followed()
@@ -167,6 +176,48 @@ BROKEN: Final[list[tuple[str, str, object]]] = [
     ("aliases", "category", "sesame"),
     ("aliases", "visible_to", "sesame"),
     ("aliases", "created", "sesame"),
+    ("organizations", "token_rate", "sesame"),
+    ("organizations", "guardrails", "sesame"),
+    ("organizations", "guardrails", '["sesame"]'),
+    ("keys", "token_rate", "0/m"),
+    ("keys", "daily_requests", "sesame"),
+    ("keys", "daily_requests", 0),
+    ("keys", "daily_tokens", -1),
+    ("aliases", "token_rate", "sesame"),
+    ("aliases", "guardrails", '["sesame"]'),
+    ("aliases", "targets", "sesame"),
+    ("aliases", "targets", "{}"),
+    ("aliases", "targets", "[1]"),
+    ("aliases", "targets", '[{"provider": "sesame"}]'),
+    ("aliases", "targets", '[{"provider": 1}]'),
+    ("aliases", "targets", '[{"provider": "echo", "weight": 0}]'),
+    ("aliases", "targets", '[{"provider": "echo", "order": -1}]'),
+    ("aliases", "targets", '[{"provider": "echo", "model": ""}]'),
+    ("aliases", "targets", '[{"provider": "echo", "sesame": 1}]'),
+    ("aliases", "targets", '[{"provider": "echo", "timeouts": {"connect": 0.0}}]'),
+    ("aliases", "targets", '[{"provider": "echo", "timeouts": []}]'),
+    ("aliases", "prices", "[]"),
+    ("aliases", "prices", '{"input": 1.5}'),
+    ("aliases", "prices", '{"input": -1}'),
+    ("aliases", "display_name", ""),
+    ("providers", "kind", "sesame"),
+    ("providers", "base_url", None),
+    ("providers", "base_url", "https://user:sesame@llm.example"),
+    ("providers", "key", "sesame"),
+    ("providers", "headers", '{"Authorization": "sesame"}'),
+    ("providers", "headers", '{"X-Team": 1}'),
+    ("providers", "headers", '{"X Team": "sesame"}'),
+    ("providers", "quirks", '["Sesame!"]'),
+    ("providers", "private", "sesame"),
+    ("providers", "capacity", 0),
+    ("guardrails", "action", "sesame"),
+    ("guardrails", "stages", "[]"),
+    ("guardrails", "stages", '["sesame"]'),
+    ("guardrails", "detectors", "{}"),
+    ("guardrails", "patterns", '["sesame"]'),
+    ("guardrails", "keywords", '[""]'),
+    ("guardrails", "max_chars", -1),
+    ("guardrails", "webhook", "https://watch.example/?key=sesame"),
 ]
 """Table, column, and what must not stand there."""
 
@@ -178,13 +229,14 @@ def put(path: Path, table: str, column: str, value: object) -> object:
     return before
 
 
-@confirms("ADR-0029.R2")
+@confirms("ADR-0029.R2", "ADR-0040.R7")
 @pytest.mark.parametrize(("table", "column", "value"), BROKEN)
 def test_a_broken_row_leaves_the_last_good_directory_in_force(
     path: Path, table: str, column: str, value: object
 ) -> None:
     """One row that breaks a rule makes all that is new bad; it is told once, unquoted, and once when it is mended."""
     issued = furnish(path)
+    apply(path)
     organization = OrganizationId(organization_of(path))
 
     async def work() -> None:
@@ -203,9 +255,11 @@ def test_a_broken_row_leaves_the_last_good_directory_in_force(
             assert await one.current.principal(issued.token) is not None
             assert await one.current.agent(organization, "beside") is not None
             bad, good = one.log.states
-            wanted = "the (organisation|key|agent|alias) .+ in the store breaks a rule: .+"
+            wanted = (
+                "the (organisation|key|agent|alias|provider|guardrail) .+ in the store (breaks a rule: .+|names .+)"
+            )
             assert re.fullmatch(wanted, str(bad["reason"]))
-            assert "sesame" not in str(bad)
+            assert "sesame" not in str(bad) or " names the " in str(bad["reason"])
             assert GOOD.items() < good.items()
 
     asyncio.run(work())
@@ -215,7 +269,8 @@ def add_agent_by_hand(path: Path) -> None:
     """Add a sound agent, without raising the revision: a sound row beside a broken one."""
     with by_hand(path) as connection:
         connection.execute(
-            "INSERT INTO agents (created, id, organization, name) SELECT 1, 'beside', id, 'beside' FROM organizations"
+            "INSERT INTO agents (created, id, organization, name) "
+            "SELECT 1, 'beside', id, 'beside' FROM organizations WHERE name = 'acme'"
         )
 
 
@@ -252,7 +307,7 @@ GONE: Final[dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]]
     "overwritten": (overwrite, move_back),
     "of another version": (
         lambda path: spoil(path, "UPDATE alembic_version SET version_num = '9999'"),
-        lambda path: spoil(path, "UPDATE alembic_version SET version_num = '0001'"),
+        lambda path: spoil(path, "UPDATE alembic_version SET version_num = ?", HEAD),
     ),
     "without its pepper": (lose_pepper, lambda path: path.with_name("aside").rename(pepper_path(path))),
     "with a pepper for all": (
@@ -313,7 +368,7 @@ def test_a_fault_of_ours_does_not_end_the_following(path: Path) -> None:
         fault = next(faults)
         if fault is not None:
             raise fault
-        return build(stored)
+        return directory_of(stored)
 
     async def work() -> list[dict[str, object]]:
         async with followed(path, make=faulty) as one:
@@ -324,6 +379,67 @@ def test_a_fault_of_ours_does_not_end_the_following(path: Path) -> None:
 
     bad = {"part": "store", "state": "bad", "reason": "the store cannot be read: ValueError"}
     assert [bad, {**GOOD, "revision": 5}] == asyncio.run(work())
+
+
+@confirms("ADR-0040.R7")
+def test_what_is_no_longer_there_leaves_the_last_good_catalogue_in_force(path: Path) -> None:
+    """A provider that another hand revokes while an alias names it makes the snapshot bad, and it is named."""
+    furnish(path)
+    apply(path)
+
+    async def work() -> list[object]:
+        async with followed(path) as one:
+            spoil(path, "UPDATE providers SET revoked = 1 WHERE id = 'echo'")
+            await one.until(lambda: one.states)
+            assert {"vendor", "echo"} == set(one.current.providers)
+            return [fields["reason"] for fields in one.log.states]
+
+    said = "the alias 'general' in the store names the provider 'echo', which is not there"
+    assert [said] == asyncio.run(work())
+
+
+@confirms("ADR-0040.R6")
+def test_a_watcher_hears_of_each_snapshot_before_it_is_in_force(path: Path) -> None:
+    """What follows the snapshot has the new providers when the directory has, and neither has them before."""
+    furnish(path)
+    seen: list[tuple[set[str], set[str]]] = []
+
+    async def work() -> None:
+        async with followed(path) as one:
+            one.current.watch(lambda new: seen.append((set(new.providers), set(one.current.providers))))
+            await asyncio.to_thread(apply, path)
+            await one.until(lambda: one.current.providers)
+            assert set(one.current.providers) == {"vendor", "echo"}
+
+    asyncio.run(work())
+    assert [(set(), set()), ({"vendor", "echo"}, set())] == seen
+
+
+@confirms("ADR-0040.R6", "ADR-0040.R7")
+def test_a_snapshot_that_a_watcher_refuses_is_not_in_force(path: Path) -> None:
+    """A watcher that cannot follow keeps the snapshot out; that is told once, and obeyed when it can."""
+    furnish(path)
+    ready: list[bool] = []
+
+    def follow(new: Directory) -> None:
+        if new.providers and not ready:
+            message = "the variable VENDOR_KEY is not set"
+            raise StoreError(message)
+
+    async def work() -> list[dict[str, object]]:
+        async with followed(path) as one:
+            one.current.watch(follow)
+            await asyncio.to_thread(apply, path, CATALOGUE)
+            await one.until(lambda: one.states)
+            assert {} == one.current.providers
+            ready.append(True)
+            await one.until(lambda: len(one.states) > 1)
+            assert {"vendor", "echo"} == set(one.current.providers)
+            return one.log.states
+
+    bad, good = asyncio.run(work())
+    assert {"part": "store", "state": "bad", "reason": "the variable VENDOR_KEY is not set"} == bad
+    assert GOOD.items() < good.items()
 
 
 @pytest.mark.parametrize("how", ["broken", "no store"])
@@ -364,7 +480,7 @@ TEXTS: Final = st.text(st.characters()) | st.binary(max_size=100).map(os.fsdecod
 def test_no_token_reaches_the_database(shared: Path, tokens: list[str]) -> None:
     """Whatever is asked of a directory, it runs no statement; reading the store runs some, so that they are counted."""
     with counted_statements() as ran:
-        directory = build(asyncio.run(read_store(shared)))
+        directory = directory_of(asyncio.run(read_store(shared)))
         read = len(ran)
         found = [asyncio.run(directory.principal(token)) for token in tokens]
         agents = [asyncio.run(directory.agent(OrganizationId(token), token)) for token in tokens]

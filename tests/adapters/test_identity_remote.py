@@ -22,7 +22,15 @@ from faults import proxy
 from process import LOOPBACK, free_port
 
 UNAVAILABLE: Final = "unavailable"
-LIMITED: Final = attrs.evolve(PRINCIPAL, organization_rate=rate_of("600/m"), key_rate=rate_of("20/s burst 40"))
+LIMITED: Final = attrs.evolve(
+    PRINCIPAL,
+    organization_rate=rate_of("600/m"),
+    key_rate=rate_of("20/s burst 40"),
+    organization_token_rate=rate_of("90000/m"),
+    key_token_rate=rate_of("500/s burst 60000"),
+    daily_requests=0,
+    daily_tokens=2**63,
+)
 
 SERVICE: Final = "dragoman.identity.v1.IdentityService"
 TOKEN_ANSWER: Final = ValidateTokenResponse(valid=True, organization_id=OWN, key_id="own", scopes=["chat"])
@@ -212,6 +220,8 @@ def altered(**fields: object) -> ValidateTokenResponse:
         altered(organization_rate="0/s"),
         altered(key_rate="600"),
         altered(key_rate="off"),
+        altered(organization_token_rate="many"),
+        altered(key_token_rate=""),
         altered(scopes=["x" * 70_000]),
     ],
     ids=str,

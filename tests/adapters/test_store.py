@@ -12,13 +12,14 @@ import pytest
 from gateway_conformance.rules import confirms
 
 from dragoman.adapters.store import read_store
-from dragoman.model import Agent, Alias, Entry, Key, KeyId, Organization, rate_of
+from dragoman.model import Agent, Alias, Entry, Key, KeyId, Organization, OrganizationId, Principal, rate_of
 from dragoman.ports import Administration, AdministrationError
 from fakes import NOW
 from stores import SCOPES, administer, bytes_of, furnish, is_sound, opened, organization_of, passes, rows, spoil
 
 UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 RATE: Final = rate_of("20/s burst 40")
+TOKENS: Final = rate_of("100000/m")
 DAY: Final = timedelta(days=1)
 
 Work = Callable[[Administration], Awaitable[Any]]
@@ -69,9 +70,17 @@ def test_what_is_made_is_shown(path: Path) -> None:
     """Everything is listed as it was made, in its order, and shown by its id, organisations by their names too."""
 
     async def work(administration: Administration) -> None:
-        acme = await administration.create_organization("acme", rate=RATE)
+        acme = await administration.create_organization("acme", rate=RATE, token_rate=TOKENS)
         key = await administration.create_key(
-            "acme", scopes=SCOPES, name="laptop", prefix="abc", expires=NOW + 30 * DAY, rate=RATE
+            "acme",
+            scopes=SCOPES,
+            name="laptop",
+            prefix="abc",
+            expires=NOW + 30 * DAY,
+            rate=RATE,
+            token_rate=TOKENS,
+            daily_requests=1000,
+            daily_tokens=10**15,
         )
         agent = await administration.create_agent(acme.noun.id.upper(), "main")
         globex = await administration.create_organization("globex")
@@ -82,6 +91,7 @@ def test_what_is_made_is_shown(path: Path) -> None:
             category="embedding",
             visible_to=["globex"],
             rate=RATE,
+            token_rate=TOKENS,
         )
 
         kinds: Sequence[tuple[Any, list[Entry[Any]]]] = (
@@ -108,17 +118,32 @@ def test_what_is_made_is_shown(path: Path) -> None:
     kept = asyncio.run(read_store(path))
     [principal] = [key.principal for key in kept.keys.values()]
     assert principal is not None
-    assert (owner, SCOPES, RATE, RATE) == (
-        principal.organization,
-        principal.scopes,
-        principal.organization_rate,
-        principal.key_rate,
+    expected_principal = Principal(
+        organization=OrganizationId(owner),
+        key=principal.key,
+        scopes=SCOPES,
+        organization_rate=RATE,
+        key_rate=RATE,
+        organization_token_rate=TOKENS,
+        key_token_rate=TOKENS,
+        daily_requests=1000,
+        daily_tokens=10**15,
     )
+    assert expected_principal == principal
     assert [NOW + 30 * DAY] == [key.expires for key in kept.keys.values()]
     assert ["main"] == [agent.name for agent in kept.agents]
-    assert [("vendor/general:1", "Ü", "d", "embedding", int(NOW.timestamp()), frozenset({other}), RATE)] == [
-        attrs.astuple(alias, recurse=False) for alias in kept.aliases
-    ]
+    expected = Alias(
+        id="vendor/general:1",
+        display_name="Ü",
+        description="d",
+        category="embedding",
+        created=int(NOW.timestamp()),
+        visible_to=frozenset({other}),
+        rate=RATE,
+        token_rate=TOKENS,
+    )
+    assert (expected,) == kept.aliases
+    assert ["acme", "globex"] == [one.name for one in kept.organizations]
 
 
 @confirms("ADR-0030.R1")
@@ -182,14 +207,22 @@ def test_a_name_is_free_again_when_it_was_revoked(path: Path) -> None:
 
 @confirms("ADR-0030.R4")
 def test_a_rotated_key_passes_until_its_overlap_ends(path: Path) -> None:
-    """The successor has the same organisation, name, prefix, scopes, limit and lifetime; the old one ends in time."""
+    """The successor has the same organisation, name, prefix, scopes, limits and lifetime; the old one ends in time."""
     clock = Clock()
 
     async def work() -> None:
         async with opened(path, now=clock.now) as administration:
             await administration.create_organization("acme")
             old = await administration.create_key(
-                "acme", scopes=frozenset({"chat"}), name="n", prefix="p", expires=NOW + 30 * DAY, rate=RATE
+                "acme",
+                scopes=frozenset({"chat"}),
+                name="n",
+                prefix="p",
+                expires=NOW + 30 * DAY,
+                rate=RATE,
+                token_rate=TOKENS,
+                daily_requests=1,
+                daily_tokens=2,
             )
             clock.time += 10 * DAY
             rotation = await administration.rotate_key(old.entry.noun.id, overlap=timedelta(hours=24))
@@ -314,6 +347,10 @@ def test_what_is_unknown_or_taken_is_refused(path: Path, work: Work, said: str) 
         (lambda one: one.create_key("acme", scopes=frozenset({"chat", "CHAT"})), "a scope is a word"),
         (lambda one: one.create_key("acme", scopes=SCOPES, prefix="a_b"), "a prefix is 1 to 16 letters"),
         (lambda one: one.create_key("acme", scopes=SCOPES, name="\x1b[1m"), "a key's name"),
+        *(
+            (lambda one, a_day=a_day: one.create_key("acme", scopes=SCOPES, **a_day), "what a key has a day is from 1")
+            for a_day in ({"daily_requests": 0}, {"daily_tokens": -1}, {"daily_tokens": 10**15 + 1})
+        ),
         (
             lambda one: one.create_key("acme", scopes=SCOPES, expires=NOW - 9000 * DAY),
             "a key must expire in the future",

@@ -125,7 +125,8 @@ def test_the_migrations_make_the_tables(path: Path) -> None:
     engine.dispose()
     assert HEAD == ScriptDirectory(str(MIGRATIONS)).get_current_head()
     made = {name for [name] in rows(path, "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE UNIQUE INDEX%'")}
-    assert {"organization_names", "agent_names", "alias_names"} == made
+    things = ("organization", "agent", "alias", "provider", "guardrail")
+    assert {f"{thing}_names" for thing in things} == made
 
 
 # --- Refusing ---------------------------------------------------------------------------------------------------------

@@ -175,16 +175,43 @@ def test_the_success_is_the_one_answer_with_a_2xx_status() -> None:
 
     assert success is not None
     assert (201, (HeaderRule(name="x-final", constant="yes"),)) == (success.answer.status, success.answer.headers)
-    assert {"id": 1} == success.project({"secret": 2, "id": 1})
+    assert {"id": 1} == success.body.cut({"secret": 2, "id": 1})
 
 
-@pytest.mark.parametrize(
-    "stated",
-    [{"responses": {"400": {"description": "No."}}}, {"x-phase": 2}],
-)
-def test_an_operation_that_forwards_or_has_no_2xx_makes_nothing_itself(stated: Document) -> None:
-    """Where the live phase has no 2xx, or forwards, the gateway makes no success."""
-    assert compiled(**stated).success is None
+def test_an_operation_without_a_2xx_makes_nothing() -> None:
+    """Where the live phase has no 2xx, as in Phase 1, there is no success."""
+    assert compiled(responses={"400": {"description": "No."}}).success is None
+
+
+@confirms("ADR-0043.R9")
+def test_what_somebody_else_made_is_cut_and_judged() -> None:
+    """A body, and the JSON in the data of an event, leave as far as they are declared, or not where they are wrong."""
+    streamed = response()
+    form = {"required": ["id"], "properties": {"id": {"type": "integer"}}}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": form}
+    end = {"properties": {"data": {"const": "[DONE]"}}}
+    streamed["content"] = {
+        "application/json": {"schema": form},
+        "text/event-stream": {"itemSchema": {"oneOf": [end, {"properties": {"data": data}}]}},
+    }
+
+    success = compiled(responses={"200": streamed}).success
+
+    assert success is not None
+    assert success.event is not None
+    for kept in (success.body.kept, success.event.kept):
+        assert ({"id": 1}, None, None) == (kept({"id": 1, "secret": 2}), kept({"id": "1"}), kept({"secret": 2}))
+
+
+def test_events_whose_data_is_no_json_are_not_judged() -> None:
+    """An event stream that says nothing of JSON lets any event leave whole."""
+    streamed = response() | {"content": {"text/event-stream": {"itemSchema": {"properties": {"data": {}}}}}}
+
+    success = compiled(responses={"200": streamed}).success
+
+    assert success is not None
+    assert success.event is not None
+    assert {"any": 1} == success.event.kept({"any": 1})
 
 
 @confirms("ADR-0001.R2")

@@ -51,8 +51,9 @@ def test_a_header_with_an_unknown_source_is_refused() -> None:
         read_headers({}, {"headers": {"X-Odd": {"x-fill": "moon"}}}, where=HERE)
 
     known = (
-        "allow, connection, ratelimit, ratelimit_limit, ratelimit_policy, ratelimit_remaining, ratelimit_reset, "
-        "request_id, response_time, retry_after, trace_id"
+        "allow, connection, ratelimit, ratelimit_limit, ratelimit_limit_tokens, ratelimit_policy, "
+        "ratelimit_remaining, ratelimit_remaining_tokens, ratelimit_reset, ratelimit_reset_tokens, request_id, "
+        "response_time, retry_after, stream_buffering, stream_cache, trace_id"
     )
     assert f"{HERE}: header X-Odd: unknown x-fill 'moon'; known are {known}" == str(caught.value)
 

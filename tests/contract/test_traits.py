@@ -30,6 +30,8 @@ def test_every_trait_is_read() -> None:
         "default-off": True,
         "organization": {"path": "org_id"},
         "unknown-keys": "drop",
+        "unknown-model": "pass",
+        "usage": "zero",
         "body-limit": 1,
         "identity": "service",
         "limits-by": ["address", "key"],
@@ -46,6 +48,8 @@ def test_every_trait_is_read() -> None:
         default_off=True,
         organization_parameter="org_id",
         forward_unknown_keys=False,
+        pass_unknown_model=True,
+        zero_usage=True,
         body_limit=1,
         asks_service=True,
         limits_by=frozenset({"address", "key"}),
@@ -68,6 +72,8 @@ def test_a_contract_without_traits_has_the_defaults() -> None:
         default_off=False,
         organization_parameter=None,
         forward_unknown_keys=True,
+        pass_unknown_model=False,
+        zero_usage=False,
         body_limit=8388608,
         asks_service=False,
         limits_by=frozenset(),
@@ -95,7 +101,7 @@ def test_a_trait_of_documents_is_none_of_an_operation() -> None:
 
 KNOWN = (
     "agent, body-limit, default-model, default-off, identity, limits-by, non-text, organization, request-id, switch, "
-    "unknown-keys"
+    "unknown-keys, unknown-model, usage"
 )
 
 

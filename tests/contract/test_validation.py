@@ -174,6 +174,7 @@ def test_a_schema_that_refers_to_itself_explains_its_depth() -> None:
 SHORT_TEXT_OR_INTEGER = {"anyOf": [{"type": "string", "maxLength": 2}, {"type": "integer"}]}
 PETS_OR_TEXT = {"oneOf": [{"type": "array", "items": PET}, {"type": "string"}]}
 A_OR_DEEP_B = {"anyOf": [{"required": ["a"]}, {"properties": {"b": {"properties": {"c": {"type": "string"}}}}}]}
+TEXTS_OR_NUMBERS = {"oneOf": [{"type": "array", "items": {"type": name}} for name in ("string", "integer")]}
 PET_OR_TEXT = {"oneOf": [PET, {"type": "string"}]}
 NOT_INTEGER = "expected an integer, but got"
 NOT_TEXT = "expected a string, but got an integer instead."
@@ -197,6 +198,8 @@ NOT_TEXT = "expected a string, but got an integer instead."
             "Invalid type for 'x': expected a string or an integer, but got an array instead.",
         ),
         (A_OR_DEEP_B, {"b": {"c": 1}}, "x.b.c", f"Invalid type for 'x.b.c': {NOT_TEXT}"),
+        (TEXTS_OR_NUMBERS, [1, "2", 3], "x[1]", f"Invalid type for 'x[1]': {NOT_INTEGER} a string instead."),
+        (TEXTS_OR_NUMBERS, ["1", 2, "3"], "x[1]", f"Invalid type for 'x[1]': {NOT_TEXT}"),
         (PET_OR_TEXT, {"kind": "cow"}, "x.kind", "Invalid value for 'x.kind': expected 'cat' or 'dog'."),
         (PETS_OR_TEXT, [{"kind": "dog", "name": 1}], "x[0].name", f"Invalid type for 'x[0].name': {NOT_TEXT}"),
         ({"allOf": [{"required": ["a"], "properties": {"a": {}}}]}, {}, "x.a", "Missing required parameter: 'x.a'."),

@@ -7,9 +7,9 @@ from gateway_conformance.rules import confirms
 
 from documents import tiny
 from dragoman.contract import compile_contract
-from dragoman.operations.handler import Admitted, Made
+from dragoman.operations.handler import Made
 from dragoman.operations.models import list_models
-from fakes import FOREIGN_TOKEN, House, build_services, effective, example
+from fakes import FOREIGN_TOKEN, House, admit, build_services, effective, example
 from wire import get
 
 GENERAL = {
@@ -58,6 +58,6 @@ def test_nobody_sees_no_models() -> None:
     [operation] = compile_contract(tiny()).operations
     services = build_services()
 
-    reply = asyncio.run(list_models(Admitted(operation=operation, path={}), services))
+    reply = asyncio.run(list_models(admit(operation), services))
 
     assert Made(value={"object": "list", "data": []}) == reply

@@ -1,12 +1,17 @@
 """The gateway about itself."""
 
 import json
+from typing import Final
 
+import attrs
 import pytest
 from gateway_conformance.rules import confirms
 
+from dragoman.adapters.metrics import MemoryMeter
 from dragoman.app import read_pages
-from fakes import House, effective
+from dragoman.contract.source import Source
+from dragoman.model import KeyId, Principal, Usage
+from fakes import KEYS, OWN, TOKEN, FakeIdentity, House, build_forwarding, build_house, effective
 from wire import get
 
 
@@ -16,6 +21,49 @@ def test_the_gateway_says_that_it_is_well(house: House, path: str) -> None:
     answer = get(house.app, path, token=None)
 
     assert (200, {"status": "ok"}) == (answer.status, answer.json())
+
+
+OPERATOR: Final = Principal(organization=OWN, key=KeyId("operator"), scopes=frozenset({"metrics"}))
+
+
+def counting() -> House:
+    """Return a gateway that has counted something, and knows a key that may see it."""
+    meter = MemoryMeter()
+    meter.spent("general", Usage(input_tokens=3, output_tokens=4))
+    return build_house(
+        forwarding=attrs.evolve(build_forwarding(), meter=meter),
+        identity=FakeIdentity(keys={**KEYS, "operator": OPERATOR}),
+    )
+
+
+def test_the_metrics_are_told_in_prometheus_format() -> None:
+    """A key with the scope gets what was counted, as Prometheus reads it."""
+    answer = get(counting().app, "/metrics", token="operator")
+
+    assert (200, "text/plain; version=0.0.4; charset=utf-8") == (answer.status, answer.header("content-type"))
+    assert b'\ndragoman_tokens_total{alias="general",direction="output"} 4.0\n' in answer.body
+
+
+@confirms("ADR-0042.R2")
+@pytest.mark.parametrize(
+    ("token", "status", "code"),
+    [(None, 401, "missing_credential"), ("nobody", 401, "invalid_credential"), (TOKEN, 403, "insufficient_scope")],
+)
+def test_nobody_else_sees_the_metrics(token: str | None, status: int, code: str) -> None:
+    """Without a key, and with one that has every other scope, they are refused; what was counted is in no refusal."""
+    house = counting()
+
+    answer = get(house.app, "/metrics", token=token)
+
+    assert (status, code) == (answer.status, house.log.event["refusal"])
+    assert b"dragoman_" not in answer.body
+
+
+@confirms("ADR-0042.R2")
+@pytest.mark.parametrize("dialect", sorted(set(Source().dialects) - {"dragoman"}))
+def test_no_dialect_has_metrics(dialect: str) -> None:
+    """They are of the canonical contract, and of no other."""
+    assert "/metrics" not in Source().dialect(dialect)["paths"]
 
 
 @confirms("ADR-0001.R4")

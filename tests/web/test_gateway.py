@@ -12,13 +12,14 @@ from gateway_conformance.rules import confirms
 from dragoman.app import create_app
 from dragoman.errors import Kind
 from dragoman.ports import StoreError
-from dragoman.web.gateway import Gateway, Lifespan
+from dragoman.web.gateway import Gateway, Lifespan, nothing_follows
 from fakes import (
     REQUEST_ID,
     FakeCatalogue,
     FakeIdentity,
     House,
     RecordingLog,
+    build_forwarding,
     build_house,
     effective,
     example,
@@ -151,7 +152,13 @@ def living(said: list[str], *faults: Exception | None) -> House:
     made = [making(str(number), fault) for number, fault in enumerate(faults)]
     identity, catalogue, log = FakeIdentity(), FakeCatalogue(), RecordingLog()
     app = create_app(
-        {"/": CANONICAL}, identity=identity, catalogue=catalogue, log=log, sources=fixed_sources(), lifespan=made
+        {"/": CANONICAL},
+        identity=identity,
+        catalogue=catalogue,
+        log=log,
+        sources=fixed_sources(),
+        forwarding=build_forwarding(),
+        lifespan=made,
     )
     return House(app=app, identity=identity, catalogue=catalogue, log=log)
 
@@ -332,3 +339,8 @@ def test_malformed_http_has_the_prefix_too() -> None:
     presented = build_house({"/first": PREFIXED}).app.refuse(Kind.MALFORMED_HTTP, {"headers": []})
 
     assert f"req_{REQUEST_ID}" == dict(presented.headers)["x-request-id"]
+
+
+def test_of_a_request_that_was_refused_before_it_was_one_nothing_comes() -> None:
+    """Whoever would read on finds that the caller has left."""
+    assert {"type": "http.disconnect"} == asyncio.run(nothing_follows())

@@ -11,8 +11,9 @@ from gateway_conformance.rules import confirms
 from documents import tiny
 from dragoman.contract import compile_contract
 from dragoman.errors import Kind, Refusal
+from dragoman.gate.admitted import Admitted
 from dragoman.operations import HANDLERS
-from dragoman.operations.handler import Admitted, Handler, Made, Reply, Services
+from dragoman.operations.handler import Handler, Made, Reply, Services
 from dragoman.web.mount import falcon_template
 from fakes import House, build_house, effective, example
 from treaty import operations
@@ -151,7 +152,7 @@ def test_a_reply_without_a_success_in_the_contract_is_a_fault_of_ours() -> None:
     async def answer(_: Admitted, __: Services) -> Reply:
         return Made(value={})
 
-    handler = attrs.evolve(HANDLERS["chat"], answer=answer)
+    handler = Handler(request=HANDLERS["chat"].request, answer=answer)
     document = effective()
     for route in operations(document):
         if route.name == "chat":

@@ -1,6 +1,7 @@
 """An answer has the contract's status, headers and body, filled for one request."""
 
 import re
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -49,14 +50,40 @@ def test_a_header_is_computed_from_its_source(source: str, value: str) -> None:
     assert [("x-value", value)] == presented(source)
 
 
+class Streaming:
+    """Fits `Events`."""
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield one event."""
+        yield b": event\n\n"
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
+
+
+@confirms("ADR-0043.R8")
+def test_a_stream_says_that_nobody_may_hold_it_back() -> None:
+    """What keeps proxies from storing and buffering is said of a stream, and of nothing that is whole."""
+    rules = tuple(HeaderRule(name=source, source=source) for source in ("stream_cache", "stream_buffering"))
+    answer = Answer(status=200, headers=rules)
+
+    streamed = present(answer, context(), body=None, events=Streaming())
+    whole = present(answer, context(), body=b"{}")
+
+    assert [("stream_cache", "no-cache"), ("stream_buffering", "no")] == streamed.headers
+    assert ("text/event-stream", []) == (streamed.media_type, whole.headers)
+
+
 def test_every_source_that_a_contract_may_name_has_a_value() -> None:
     """What a header may be computed from, and what it is computed from, are the same."""
     asked = context()
     asked.closing = True
     asked.met.append(quota())
+    asked.met_tokens.append(quota())
     rules = tuple(HeaderRule(name=source, source=source) for source in HEADER_SOURCES)
 
-    told = present(Answer(status=429, headers=rules), asked, body=None, allow=["GET"], retry_after=1)
+    streamed = Streaming()
+    told = present(Answer(status=429, headers=rules), asked, body=None, allow=["GET"], retry_after=1, events=streamed)
 
     assert HEADER_SOURCES == {name for name, value in told.headers if value}
 
@@ -135,6 +162,29 @@ def test_of_several_limits_the_tightest_is_told() -> None:
 def test_without_a_limit_none_is_told() -> None:
     """A request that met no limit has none of the five headers."""
     assert [] == limits_told()
+
+
+def tokens_told(*met: Quota, requests: Sequence[Quota] = ()) -> list[str]:
+    """Return the three headers of tokens, as far as they are sent, of a request that *met* these."""
+    asked = context()
+    asked.met.extend(requests)
+    asked.met_tokens.extend(met)
+    sources = ("ratelimit_limit_tokens", "ratelimit_remaining_tokens", "ratelimit_reset_tokens")
+    return [value for source in sources for _, value in presented(source, of=asked)]
+
+
+@confirms("ADR-0041.R6")
+def test_of_the_limits_of_tokens_the_tightest_is_told() -> None:
+    """The three headers of tokens speak of the one with the fewest left, and never of a limit of requests."""
+    loose, tight = (
+        quota(rate="90000/m", remaining=80000, reset=SECOND),
+        quota(rate="7/m", remaining=2, reset=7 * SECOND),
+    )
+    requests = [quota(remaining=1)]
+
+    assert ["7", "2", "7s"] == tokens_told(loose, tight, loose, requests=requests)
+    assert ["90000", "80000", "1s"] == tokens_told(loose, requests=requests)
+    assert [] == tokens_told(requests=requests)
 
 
 # draft-ietf-httpapi-ratelimit-headers-11: items of RFC 9651, a String with Integer parameters of at most 15 digits.

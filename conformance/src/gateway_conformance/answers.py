@@ -13,8 +13,9 @@ from typing import Any, Final
 import attrs
 
 from gateway_conformance.exchange import PATIENCE, PATIENCE_WITHOUT_BODY, Request
+from gateway_conformance.frames import transcript
 from gateway_conformance.lines import SHOWN, Response
-from gateway_conformance.promises import Answer, Kind, Operation, Promises, allowed_methods
+from gateway_conformance.promises import STREAM, Answer, Kind, Operation, Promises, allowed_methods
 from gateway_conformance.rules import RuleBroken
 from gateway_conformance.target import Target
 
@@ -32,6 +33,9 @@ HEADER_RULES: Final[Mapping[str, str]] = {
     "x-ratelimit-reset-requests": "ADR-0032.R2",
     "ratelimit": "ADR-0032.R2",
     "ratelimit-policy": "ADR-0032.R2",
+    "x-ratelimit-limit-tokens": "ADR-0041.R6",
+    "x-ratelimit-remaining-tokens": "ADR-0041.R6",
+    "x-ratelimit-reset-tokens": "ADR-0041.R6",
 }
 """The rule that asks for a header; ADR-0004.R1 for any other, since the contract is what asks for it."""
 
@@ -42,8 +46,13 @@ _SHOWN: Final[Mapping[str, re.Pattern[str]]] = {
     "reason": re.compile(r"[^\r\n]{1,500}"),
     "code": re.compile(r"[A-Za-z0-9_]{1,64}"),
     "param": re.compile(r"[^\r\n]{1,300}"),
+    "guardrail_key": re.compile(r"[A-Za-z0-9._-]{1,128}"),
+    "action": re.compile(r"block"),
 }
-"""The form of what fills a member, by argument; `param` may be null as well."""
+"""The form of what fills a member, by argument; `param` may be null as well, and `findings` are a list."""
+
+_FINDING: Final = {"category": str, "message": str}
+"""The members of a finding: what was found is not among them."""
 
 RATE_LIMIT: Final = (
     "x-ratelimit-limit-requests",
@@ -54,7 +63,12 @@ RATE_LIMIT: Final = (
 )
 """The headers that tell of a limit (ADR-0032)."""
 
-PER_REQUEST: Final = frozenset({"x-request-id", "x-trace-id", "x-response-time", "date", "content-length", *RATE_LIMIT})
+TOKEN_LIMIT: Final = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+"""The headers that tell of a limit of tokens (ADR-0041)."""
+
+PER_REQUEST: Final = frozenset(
+    {"x-request-id", "x-trace-id", "x-response-time", "date", "content-length", *RATE_LIMIT, *TOKEN_LIMIT}
+)
 """Headers in which two answers to the same question may differ; the length does where a client's own id is echoed."""
 
 _MISSING: Final = object()
@@ -227,6 +241,12 @@ KIND_RULES: Final[Mapping[str, str]] = {
     "invalid_json": "ADR-0007.R4",
     "invalid_request": "ADR-0007.R1",
     "model_not_found": "ADR-0013.R5",
+    "model_not_llm": "ADR-0043.R1",
+    "model_not_embedding": "ADR-0043.R1",
+    "guardrail_block": "ADR-0045.R10",
+    "upstream_unavailable": "ADR-0045.R10",
+    "upstream_timeout": "ADR-0045.R10",
+    "circuit_open": "ADR-0045.R10",
     "provider_not_configured": "ADR-0012.R3",
 }
 """The rule that says when a kind of refusal is due."""
@@ -337,7 +357,14 @@ def _templated(kind: Kind, actual: object) -> dict[str, object]:
 def _well_formed(name: str, value: object) -> bool:
     if name == "param" and value is None:
         return True
+    if name == "findings":
+        return isinstance(value, list) and bool(value) and all(map(_is_finding, value))
     return isinstance(value, str) and _SHOWN.get(name, re.compile(".*")).fullmatch(value) is not None
+
+
+def _is_finding(value: object) -> bool:
+    typed = isinstance(value, dict) and {name: type(member) for name, member in value.items()}
+    return typed == _FINDING
 
 
 def _look_up(body: Any, path: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -360,18 +387,37 @@ def _members(body: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 def comparable(response: Response) -> tuple[object, ...]:
     """Return what of *response* must be the same in another answer to the same question."""
-    body, own_id = response.json(), response.header("x-request-id")
+    own_id = (response.header("x-request-id") or "").rpartition("_")[2]
     headers = sorted(pair for pair in response.headers if pair[0] not in PER_REQUEST)
-    if body is None:
-        return response.status, headers, response.body
-    return response.status, headers, [(path, _without_request(value, own_id)) for path, value in _members(body)]
+    if (response.header("content-type") or "").startswith(STREAM):
+        events = (event.data for event in transcript(response.body).events)
+        return response.status, headers, [_comparable_body(event.encode(), own_id) for event in events]
+    return response.status, headers, _comparable_body(response.body, own_id)
 
 
-def _without_request(value: object, own_id: str | None) -> object:
-    """Return *value*, or a word for it when it is the id or the time of one request."""
-    if isinstance(value, str) and value == own_id:
-        return "its id"
-    return "its time" if isinstance(value, str) and _TIMESTAMP.fullmatch(value) else value
+def _comparable_body(body: bytes, own_id: str) -> object:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return body
+    return list(_members(_without_request(document, own_id)))
+
+
+def _without_request(value: Any, own_id: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return *value*, with a word in place of what is the id or the time of one request."""
+    match value:
+        case dict():
+            return {name: _without_request(one, own_id) for name, one in value.items()} | (
+                {"created": "its time"} if "created" in value else {}
+            )
+        case list():
+            return [_without_request(one, own_id) for one in value]
+        case str() if _TIMESTAMP.fullmatch(value):
+            return "its time"
+        case str() if own_id:
+            return value.replace(own_id, "its id")
+        case _:
+            return value
 
 
 def allow_of(target: Target, path: str) -> str:

@@ -18,6 +18,9 @@ from gateway_conformance.promises import JSON, Operation, Promises, rendered
 from gateway_conformance.target import Target
 from treaty import Document
 
+NO_MODEL: Final = "no-such/model"
+"""A model that there is not."""
+
 PADDING: Final = b" "
 """What a body is made longer with: white space around a JSON document means nothing (RFC 8259, section 2)."""
 
@@ -198,17 +201,52 @@ def _invalid_request(target: Target, operation: Operation) -> Iterator[Fault]:
         yield Fault(kind="invalid_request", body=body, known={"param": name})
 
 
-def _model_not_found(_: Target, operation: Operation) -> Iterator[Fault]:
+def _model_not_found(target: Target, operation: Operation) -> Iterator[Fault]:
     for parameter in operation.parameters:
         if parameter["in"] == "path" and parameter["name"] == "model":
-            yield Fault(kind="model_not_found", path={"model": "no-such/model"})
+            yield Fault(kind="model_not_found", path={"model": NO_MODEL})
+    if "model" in target.promises.members(operation.schema):
+        yield Fault(kind="model_not_found", body=body_for(operation, NO_MODEL))
+
+
+def _of_another_category(kind: str) -> "Maker":
+    """Return what names a model that the operator has set up, and that is of a category for other operations."""
+
+    def make(target: Target, operation: Operation) -> Iterator[Fault]:
+        if target.is_staged(kind, operation):
+            yield Fault(kind=kind, body=body_for(operation, target.staged(kind, operation)))
+
+    return make
+
+
+def _guardrail_block(target: Target, operation: Operation) -> Iterator[Fault]:
+    """Say what the guardrail of a model blocks."""
+    if target.stated.staged is not None and target.is_staged("guardrail_block", operation):
+        said = saying(operation, target.stated.staged.blocked_text)
+        body = rendered({**said, "model": target.staged("guardrail_block", operation)})
+        yield Fault(kind="guardrail_block", body=body)
+
+
+def body_for(operation: Operation, model: str) -> bytes:
+    """Return a valid body that asks for *model*."""
+    return rendered({**example_of(operation), "model": model})
+
+
+def saying(operation: Operation, text: str) -> dict[str, Any]:
+    """Return the contract's first example of a body, with *text* for its content, and nothing else said."""
+    example = example_of(operation)
+    if "messages" in example:
+        return {**example, "messages": [{"role": "user", "content": text}]}
+    return {**example, "input": text}
 
 
 def _provider_not_configured(_: Target, __: Operation) -> Iterator[Fault]:
     yield Fault(kind="provider_not_configured")
 
 
-FAULTS: Final[Mapping[str, Callable[[Target, Operation], Iterator[Fault]]]] = {
+Maker = Callable[[Target, Operation], Iterator[Fault]]
+
+FAULTS: Final[Mapping[str, Maker]] = {
     "missing_credential": _missing_credential,
     "invalid_credential": _invalid_credential,
     "identity_unavailable": _identity_unavailable,
@@ -224,6 +262,9 @@ FAULTS: Final[Mapping[str, Callable[[Target, Operation], Iterator[Fault]]]] = {
     "invalid_request": _invalid_request,
     "provider_not_configured": _provider_not_configured,
     "model_not_found": _model_not_found,
+    "model_not_llm": _of_another_category("model_not_llm"),
+    "model_not_embedding": _of_another_category("model_not_embedding"),
+    "guardrail_block": _guardrail_block,
 }
 """How each refusal of an operation that a request alone can provoke is provoked, in the order of the checks (ADR-0008).
 

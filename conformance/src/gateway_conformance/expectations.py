@@ -5,6 +5,8 @@ Laws of this file:
   for operations without a phase. 401, 403 and 429 are not among them: the caller is known, and may.
 - Negative data gets the operation's 400, or 415 where there is no body at all. 401, 403 and 5xx are not among them: a
   gateway that refuses everybody, or answers 501 to everything, would pass otherwise.
+- A body that names a model, where one can be unknown, is generated with whatever name. All but those that are about
+  the name get one that exists, and must succeed; for the others the documented 404 is an acceptance (ADR-0045.R17).
 - A path parameter that names a thing is tried twice. *Pinned* to a thing that exists, positive data must get the
   success. *Free*, nearly every valid name misses, so the documented 404 is an acceptance too; and a negative name may
   be another path altogether (`/v1/models/`), which is the 404 outside any operation.
@@ -81,8 +83,11 @@ def without_names(target: Target, plan: Plan) -> Document:
     return document
 
 
-def configuration(target: Target, plan: Plan, *, max_examples: int = MAX_EXAMPLES) -> dict[str, Any]:
-    """Return the configuration of Schemathesis for *plan*, as its schema has it."""
+def configuration(
+    target: Target, plan: Plan, *, max_examples: int = MAX_EXAMPLES, alike: bool = False
+) -> dict[str, Any]:
+    """Return the configuration of Schemathesis for *plan*, as its schema has it; *alike* as `judge` takes it."""
+    repeated = repeating(target) if alike else frozenset()
     schemes = target.promises.document.get("components", {}).get("securitySchemes", {})
     return {
         "max-stream-events": MAX_STREAM_EVENTS,
@@ -103,10 +108,24 @@ def configuration(target: Target, plan: Plan, *, max_examples: int = MAX_EXAMPLE
             {
                 "include-operation-id": operation.id,
                 "checks": checks(operation, free=plan.free and operation in plan.operations),
+                **(FOR_THE_FLOORS if operation.id in repeated else {}),
             }
             for operation in target.promises.operations
         ],
     }
+
+
+FOR_THE_FLOORS: Final = {
+    "phases": {"coverage": {"enabled": False}},
+    "generation": {"mode": "negative", "max-examples": 60},
+}
+"""How an operation is asked on one more path: its examples, and as much that is wrong as the floors want."""
+
+
+def repeating(target: Target) -> frozenset[str]:
+    """Return the ids of the operations that an earlier one is the same as, but for its path."""
+    first = {operation.name: operation.id for operation in reversed(target.promises.operations)}
+    return frozenset(one.id for one in target.promises.operations if one.id != first[one.name])
 
 
 def checks(operation: Operation, *, free: bool) -> dict[str, Any]:
@@ -117,10 +136,21 @@ def checks(operation: Operation, *, free: bool) -> dict[str, Any]:
     failed = [str(status) for status in operation.success if status >= 500]
     return {
         "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", *failed]},
-        "positive_data_acceptance": {"expected-statuses": _texts(operation.success | missed)},
+        "positive_data_acceptance": {"expected-statuses": _texts(operation.success | missed | _misses(operation))},
         "negative_data_rejection": {"expected-statuses": _texts(refused | missed)},
         "missing_required_header": {"expected-statuses": _texts(refused)},
     }
+
+
+def names_a_model(operation: Operation) -> bool:
+    """Whether the body of *operation* names a model, which can be unknown."""
+    return operation.schema is not None and "model_not_found" in operation.kinds
+
+
+def _misses(operation: Operation) -> set[int]:
+    """Return the status of a valid body that names an unknown model."""
+    found = operation.kind("model_not_found") if names_a_model(operation) else None
+    return set() if found is None else {found[0].status}
 
 
 def _texts(statuses: set[int] | frozenset[int]) -> list[str]:

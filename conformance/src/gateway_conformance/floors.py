@@ -58,7 +58,7 @@ def _unseen_statuses(
 
 
 def _too_few(operation: Operation, own: list[Observation]) -> Iterator[RuleBroken]:
-    reached = sum(one.mode == "positive" and one.status in operation.success for one in own)
+    reached = sum(one.mode == "positive" and one.known_model and one.status in operation.success for one in own)
     if reached < POSITIVE:
         expected = f"{POSITIVE} positive cases of {operation.label} with {sorted(operation.success)}"
         yield _below("ADR-0016.R2", expected, str(reached))

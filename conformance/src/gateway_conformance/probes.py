@@ -25,6 +25,9 @@ DOCUMENT: Final = "/openapi.json"
 UNPROVOKED: Final = frozenset({"internal_error"})
 """Kinds that stand for a fault of the gateway: nothing that a caller sends may lead to one."""
 
+STAGED: Final = frozenset({"model_not_llm", "model_not_embedding", "guardrail_block"})
+"""Kinds that a request provokes by naming a model that the operator has set up for it."""
+
 OUTSIDE: Final = "outside any operation"
 
 UNKNOWN_PATHS: Final = (
@@ -149,6 +152,9 @@ def _refusals(target: Target, operation: Operation, name: str) -> Iterator[Seen]
         return
     if name == "identity_unavailable" and target.callers.uncheckable_token is None:
         lacking = "a token of which nobody can say whose it is"
+        raise NotJudged(lacking)
+    if name in STAGED and not target.is_staged(name, operation):
+        lacking = f"a model that brings about {name}"
         raise NotJudged(lacking)
     for fault in FAULTS[name](target, operation) if name in FAULTS else ():
         yield _refused(target, operation, fault)

@@ -16,6 +16,7 @@ import jsonschema_rs
 from treaty import Document, Route, Template, operations, resolve
 
 JSON: Final = "application/json"
+STREAM: Final = "text/event-stream"
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +59,8 @@ class Operation:
     """One operation. *scopes* is None where no credential is asked, *schema* None where there is no body.
 
     *agent_headers* are declared by the operation and name the agent; *organization* is the path parameter that must be
-    the caller's organisation, if any; *body_limit* is in bytes; *examples* are valid bodies by name.
+    the caller's organisation, if any; *body_limit* is in bytes; *examples* are valid bodies by name. *whole* is the
+    schema of a success in JSON, *event* that of an event, where the success may be a stream.
     """
 
     id: str
@@ -74,6 +76,8 @@ class Operation:
     schema: Document | None
     examples: Mapping[str, Any]
     answers: Mapping[int, Answer]
+    whole: Document | None = None
+    event: Document | None = None
 
     @property
     def label(self) -> str:
@@ -98,6 +102,11 @@ class Operation:
     def kinds(self) -> frozenset[str]:
         """The names of all refusals that the operation lists."""
         return frozenset(name for answer in self.answers.values() for name in answer.kinds)
+
+    @property
+    def takes_embedding_models(self) -> bool:
+        """Whether it is for models that make embeddings."""
+        return "model_not_embedding" in self.kinds
 
     def arguments(self, kind: str) -> frozenset[str]:
         """Return what the body of the refusal *kind*, which the operation lists, is filled with."""
@@ -140,6 +149,33 @@ class Promises:
         """Whether the bodies of refusals show the request id."""
         kinds = [kind for answer in self.anywhere for kind in answer.kinds.values()]
         return any("request_id" in kind.template.arguments for kind in kinds)
+
+    @property
+    def passes_unknown_models(self) -> bool:
+        """Whether a model that the gateway does not know is passed on, so that none is unknown."""
+        return bool(self.document.get("x-dragoman", {}).get("unknown-model") == "pass")
+
+    def told_model(self, model: str) -> str:
+        """Return the model that an answer names where *model* was asked for: the default where that names an agent."""
+        traits = self.document.get("x-dragoman", {})
+        prefixes = [one["model"] for one in traits.get("agent", {}).get("from", []) if "model" in one]
+        agent = any(model.startswith(prefix) for listed in prefixes for prefix in listed)
+        return str(traits.get("default-model", model)) if agent else model
+
+    def members(self, schema: Document | None) -> Mapping[str, Document]:
+        """Return the members that *schema* declares, with their schemas."""
+        properties: Mapping[str, Document] = self.resolve(schema or {}).get("properties", {})
+        return properties
+
+    def chunk(self, operation: Operation) -> Document | None:
+        """Return the schema of a chunk, where the success of *operation* may be a stream of chunks."""
+        event = self.resolve(operation.event or {})
+        for branch in event.get("oneOf", [event]):
+            content = self.resolve(branch.get("properties", {}).get("data", {}).get("contentSchema", {}))
+            for one in content.get("oneOf", [content]):
+                if "choices" in self.members(one):
+                    return self.resolve(one)  # type: ignore[no-any-return]
+        return None
 
     @property
     def _request_id(self) -> Mapping[str, str]:
@@ -202,7 +238,16 @@ def _operation(document: Document, route: Route) -> Operation:
             int(status): _answer(document, resolve(document, response), status=int(status))
             for status, response in stated["responses"].items()
         },
+        whole=_success(document, stated["responses"], JSON, "schema"),
+        event=_success(document, stated["responses"], STREAM, "itemSchema"),
     )
+
+
+def _success(document: Document, responses: Document, media_type: str, keyword: str) -> Document | None:
+    """Return what stands under *keyword* of the success in this *media_type*, if any of *responses* has it."""
+    succeeding = (resolve(document, response) for status, response in responses.items() if status.startswith("2"))
+    media = (response.get("content", {}).get(media_type, {}) for response in succeeding)
+    return next((one[keyword] for one in media if keyword in one), None)
 
 
 def _scopes(stated: Document) -> frozenset[str] | None:

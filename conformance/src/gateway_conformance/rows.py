@@ -15,6 +15,7 @@ import attrs
 import jsonschema_rs
 
 from gateway_conformance.exchange import Request
+from gateway_conformance.frames import transcript
 from gateway_conformance.lines import Response
 from treaty import Document, load, operations, resolve
 
@@ -29,6 +30,7 @@ _MEMBERS: Final = frozenset(
         "times",
         "request",
         "expect",
+        "phase2",
         "document",
         "body",
         "events",
@@ -65,6 +67,11 @@ class Row:
         limits: Mapping[str, str] | None = self.stated.get("limits")
         return limits
 
+    def expected(self, phase: int) -> Mapping[str, Any] | None:
+        """Return what its request is answered in *phase*; None where the row says nothing of it."""
+        expected: Mapping[str, Any] | None = self.stated.get("expect")
+        return self.stated.get("phase2", expected) if phase == 2 else expected
+
     @property
     def times(self) -> int:
         """How often its request is sent; the last answer is the one that counts."""
@@ -73,9 +80,10 @@ class Row:
 
     def bodies(self) -> Iterator[Any]:
         """Yield every JSON value that the row holds as a body or an event."""
-        yield from (self.stated.get(name, {}).get("body") for name in ("request", "expect"))
+        yield from (self.stated.get(name, {}).get("body") for name in ("request", "expect", "phase2"))
         yield self.stated.get("body")
         yield from self.stated.get("events", ())
+        yield from self.stated.get("phase2", {}).get("events", ())
 
 
 def read_rows(path: Path) -> tuple[str, list[Row]]:
@@ -109,16 +117,26 @@ def request_of(row: Row, names: Mapping[str, str]) -> Request:
     return Request(method=stated["method"], path=_named(stated["path"], names), headers=headers, body=body)
 
 
-def differences(row: Row, response: Response) -> list[str]:
-    """Return what of *response* is not as the row expects."""
-    expected = row.stated["expect"]
+def differences(expected: Mapping[str, Any], response: Response) -> list[str]:
+    """Return what of *response* is not as it is *expected*."""
     found = [] if response.status == expected["status"] else [f"status {response.status}, not {expected['status']}"]
     for name, value in expected.get("headers", {}).items():
         if not matches(value, response.header(name)):
             found.append(f"{name}: {response.header(name)!r}, not {value!r}")
     if "body" in expected and not matches(expected["body"], response.json()):
         found.append(f"body {response.body.decode('utf-8', 'replace')}, not {json.dumps(expected['body'])}")
+    if "events" in expected:
+        events = [_payload(event.data) for event in transcript(response.body).events]
+        if not matches(expected["events"], events):
+            found.append(f"events {json.dumps(events)}, not {json.dumps(expected['events'])}")
     return found
+
+
+def _payload(data: str) -> object:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data
 
 
 def misfits(row: Row, document: Document) -> list[str]:

@@ -15,7 +15,7 @@ import attrs
 
 from gateway_conformance.exchange import Placed, Request, Transport
 from gateway_conformance.lines import Response
-from gateway_conformance.promises import Promises, read_promises
+from gateway_conformance.promises import Operation, Promises, read_promises
 from gateway_conformance.rules import NotJudged
 
 
@@ -51,7 +51,8 @@ class Tight:
     """A second gateway with the same contract, which a judge may use up.
 
     *limits* are by scope, as `limits-by` names them, and hold for each subject of the scope; that of an alias holds
-    for *alias*, which no example of the contract names. *places* is how many requests may be in work at once.
+    for *alias* and for *embedding_alias*, which no example of the contract names. *places* is how many requests may be
+    in work at once.
     *newcomers* have the same scopes as the callers of the target, each in an organisation of his own, and *addresses*
     are the judge's; each is given once, so that nobody has used it before. *wait* lets so many seconds pass, by
     whatever clock the gateway has.
@@ -60,6 +61,7 @@ class Tight:
     transport: Transport
     limits: Mapping[str, Limit]
     alias: str
+    embedding_alias: str
     places: int
     newcomers: Iterator[Callers]
     addresses: Iterator[str]
@@ -80,6 +82,25 @@ class Outage(Protocol):
 
 
 @attrs.frozen(kw_only=True)
+class Staged:
+    """Models that the operator has set up, so that something can be brought about behind them (ADR-0045).
+
+    *models* holds names by what they bring about: a kind of refusal, `cut` for an answer that begins and does not end,
+    `tool_call` for one that calls a tool, and whatever else may go wrong behind a model. *embedding_models* are the
+    same for embeddings. Each name is given once, because what is behind it may be left alone for a while afterwards. A
+    guardrail blocks *blocked_text* for the models of `guardrail_block`.
+    """
+
+    models: Mapping[str, Iterator[str]]
+    embedding_models: Mapping[str, Iterator[str]]
+    blocked_text: str
+
+    def of(self, operation: Operation) -> Mapping[str, Iterator[str]]:
+        """Return the models that *operation* takes."""
+        return self.embedding_models if operation.takes_embedding_models else self.models
+
+
+@attrs.frozen(kw_only=True)
 class Log:
     """What the gateway logs: *lines* returns those that came since it was asked before, *fields* may stand in an event.
 
@@ -94,7 +115,8 @@ class Log:
 class Stated:
     """What the operator states. *draining* reaches a gateway that has been told to end; *deadline* is in seconds.
 
-    *deadline* is how long a head, or a pause in a body, may take.
+    *deadline* is how long a head, or a pause in a body, may take. *secrets* are what tells who is behind a model: the
+    names of providers, of their models and hosts, and their keys.
     """
 
     tight: Tight | None = None
@@ -102,6 +124,8 @@ class Stated:
     draining: Transport | None = None
     log: Log | None = None
     deadline: float | None = None
+    staged: Staged | None = None
+    secrets: frozenset[str] = frozenset()
 
 
 NOTHING_STATED = Stated()
@@ -199,6 +223,26 @@ class Target:
             lacking = "one more address of the judge's own"
             raise NotJudged(lacking)
         return address
+
+    def staged(self, what: str, operation: Operation) -> str:
+        """Return a model for *operation* behind which *what* is brought about, and that nobody has asked for.
+
+        Raises:
+            NotJudged: nobody has stated one.
+            RuntimeError: there is none left.
+        """
+        if self.stated.staged is None or not self.is_staged(what, operation):
+            lacking = f"a model that brings about {what}"
+            raise NotJudged(lacking)
+        named = next(self.stated.staged.of(operation)[what], None)
+        if named is None:
+            message = f"{self.name}: more models that bring about {what} are needed than its operator has stated"
+            raise RuntimeError(message)
+        return named
+
+    def is_staged(self, what: str, operation: Operation) -> bool:
+        """Whether the operator has set up a model for *operation* behind which *what* is brought about."""
+        return self.stated.staged is not None and what in self.stated.staged.of(operation)
 
     def wait(self, seconds: float) -> None:
         """Let *seconds* pass on the tight gateway.

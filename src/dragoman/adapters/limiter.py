@@ -1,8 +1,9 @@
 """Limits in memory: the generic cell rate algorithm, exact in whole numbers (ADR-0032).
 
 Laws of this file:
-- A subject is one number: the time at which its bucket is full again. It is kept in nanoseconds times the rate's count,
-  so that no rate has a fraction.
+- A subject is two numbers: the time at which its bucket is full again, which is kept in nanoseconds times the rate's
+  count, so that no rate has a fraction; and how much of it is held. What is held does not come back until it is
+  settled, so that nothing can be given back that was never taken (ADR-0041.R1).
 - A scope keeps at most so many subjects; full ones go first, then those nearest to full, and those that are over their
   limit last.
 """
@@ -24,19 +25,22 @@ _MAKE_ROOM: Final = 10
 
 @attrs.define  # PERF: what is frozen takes three times as long to make, and one is made for every limit of a request
 class _Bucket:
-    """*full_at* is in nanoseconds times the count of *rate*."""
+    """*full_at* is in nanoseconds times the count of *rate*; *held* is in what the rate counts."""
 
     full_at: int
     rate: Rate
+    held: int = 0
 
     def wait(self, now: int) -> int:
-        """Return the nanoseconds, rounded up, until it is full; nothing, or less, where it is."""
-        return -(-self.full_at // self.rate.count) - now
-
-    def is_over(self, now: int) -> bool:
-        """Whether it would refuse a request."""
+        """Return the nanoseconds, rounded up, until it is full, if what is held were settled now; 0 where it is."""
         rate = self.rate
-        return self.full_at + rate.period > now * rate.count + rate.burst * rate.period
+        used = max(0, self.full_at - now * rate.count)
+        return -(-(used + self.held * rate.period) // rate.count)
+
+    def may_go(self, now: int) -> bool:
+        """Whether it would pass a request, and nothing of it is held."""
+        rate = self.rate
+        return not self.held and self.full_at + rate.period <= now * rate.count + rate.burst * rate.period
 
 
 @attrs.frozen(kw_only=True)
@@ -49,29 +53,69 @@ class MemoryLimiter:
 
     async def take(self, scope: str, subject: str, rate: Rate) -> Quota:
         """Take one request of *subject* if its *rate* admits it, and return what is left."""
-        now = self.now() * rate.count
+        count, period, full = rate.count, rate.period, rate.burst * rate.period
+        now = self.now() * count
         buckets = self._scopes.setdefault(scope, {})
-        used = _used(buckets.get(subject), rate, now)
-        missing = used + rate.period - rate.burst * rate.period
+        bucket = buckets.get(subject)
+        held = 0 if bucket is None else bucket.held
+        if bucket is not None and bucket.rate is rate and not held:
+            # PERF: nearly every request, in half the time of what follows.
+            level = max(0, bucket.full_at - now) + period
+            if level <= full:
+                bucket.full_at = now + level
+                left, reset = (full - level) // period, -(-level // count)
+                return Quota(scope=scope, rate=rate, limited=False, remaining=left, reset=reset, retry=0)
+        used = _used(bucket, rate, now)
+        level = used + held * period
+        missing = level + period - full
         if missing > 0:
-            return _quota(scope, rate, used=used, missing=missing)
-        if len(buckets) >= self.capacity and subject not in buckets:
-            self._make_room(buckets)
-        used += rate.period
-        buckets[subject] = _Bucket(now + used, rate)
-        return _quota(scope, rate, used=used, missing=0)
+            return _quota(scope, rate, level=level, missing=missing)
+        self._keep(buckets, subject, _Bucket(now + used + period, rate, held))
+        return _quota(scope, rate, level=level + period, missing=0)
 
     async def peek(self, scope: str, subject: str, rate: Rate) -> Quota:
         """Return what `take` would find, and take nothing."""
-        used = _used(self._scopes.get(scope, {}).get(subject), rate, self.now() * rate.count)
-        missing = used + rate.period - rate.burst * rate.period
-        return _quota(scope, rate, used=used, missing=max(0, missing))
+        bucket = self._scopes.get(scope, {}).get(subject)
+        held = 0 if bucket is None else bucket.held
+        level = _used(bucket, rate, self.now() * rate.count) + held * rate.period
+        missing = level + rate.period - rate.burst * rate.period
+        return _quota(scope, rate, level=level, missing=max(0, missing))
+
+    async def reserve(self, scope: str, subject: str, rate: Rate, amount: int) -> Quota:
+        """Hold *amount* for *subject* until it is settled, if its *rate* has room for it, and return what is left."""
+        now = self.now() * rate.count
+        buckets = self._scopes.setdefault(scope, {})
+        bucket = buckets.get(subject)
+        held = 0 if bucket is None else bucket.held
+        used = _used(bucket, rate, now)
+        level = used + (held + amount) * rate.period
+        missing = level - rate.burst * rate.period
+        if missing > 0:
+            return _quota(scope, rate, level=used + held * rate.period, missing=missing)
+        self._keep(buckets, subject, _Bucket(now + used, rate, held + amount))
+        return _quota(scope, rate, level=level, missing=0)
+
+    def settle(self, scope: str, subject: str, rate: Rate, *, reserved: int, used: int) -> None:
+        """Let go what was *reserved* of *subject*, and take what it *used* in its place, however much that is.
+
+        *rate* counts where nothing is known of the subject any more.
+        """
+        now, buckets = self.now(), self._scopes.setdefault(scope, {})
+        bucket = buckets.get(subject) or _Bucket(now * rate.count, rate)
+        rate = bucket.rate
+        full_at = max(bucket.full_at, now * rate.count) + used * rate.period
+        self._keep(buckets, subject, _Bucket(full_at, rate, max(0, bucket.held - reserved)))
+
+    def _keep(self, buckets: dict[str, _Bucket], subject: str, bucket: _Bucket) -> None:
+        if len(buckets) >= self.capacity and subject not in buckets:
+            self._make_room(buckets)
+        buckets[subject] = bucket
 
     def _make_room(self, buckets: dict[str, _Bucket]) -> None:
         now = self.now()
         leaving = [subject for subject, bucket in buckets.items() if bucket.wait(now) <= 0]
         if not leaving:
-            passing = {subject: bucket for subject, bucket in buckets.items() if not bucket.is_over(now)}
+            passing = {subject: bucket for subject, bucket in buckets.items() if bucket.may_go(now)}
             candidates = passing or buckets
             share = max(1, self.capacity // _MAKE_ROOM)
             leaving = nsmallest(share, candidates, key=lambda subject: candidates[subject].wait(now))
@@ -80,26 +124,29 @@ class MemoryLimiter:
 
 
 def _used(bucket: _Bucket | None, rate: Rate, now: int) -> int:
-    """Return how much of *bucket* is taken, in the units of *rate* and *now*.
+    """Return how much of *bucket* is taken, in the units of *rate* and *now*; what is held of it is not counted.
 
-    The rate may have changed since: the time at which the bucket is full stays, but no bucket is emptier than empty, so
-    that whoever gets a higher rate has not to wait for the end of the lower one.
+    It may be more than the bucket holds, where more was used than had been reserved. If the rate has changed since, the
+    time at which the bucket is full stays, but no bucket is emptier than empty, so that whoever gets a higher rate has
+    not to wait for the end of the lower one.
     """
     if bucket is None:
         return 0
-    full_at = bucket.full_at
-    if bucket.rate.count != rate.count:
-        full_at = -(-full_at * rate.count // bucket.rate.count)
+    before, full_at = bucket.rate, bucket.full_at
+    if before is rate or before == rate:
+        return max(0, full_at - now)
+    if before.count != rate.count:
+        full_at = -(-full_at * rate.count // before.count)
     return min(max(0, full_at - now), rate.burst * rate.period)
 
 
-def _quota(scope: str, rate: Rate, *, used: int, missing: int) -> Quota:
-    """Return the quota of a bucket of which *used* is taken; *missing* is 0 where a request is admitted."""
+def _quota(scope: str, rate: Rate, *, level: int, missing: int) -> Quota:
+    """Return the quota of a bucket of which so much is taken or held; *missing* is 0 where the caller is admitted."""
     return Quota(
         scope=scope,
         rate=rate,
         limited=missing > 0,
-        remaining=(rate.burst * rate.period - used) // rate.period,
-        reset=-(-used // rate.count),
+        remaining=max(0, rate.burst * rate.period - level) // rate.period,
+        reset=-(-level // rate.count),
         retry=-(-missing // rate.count),
     )

@@ -7,12 +7,13 @@ Laws of this file:
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import attrs
 import orjson
-from jsonschema_rs import ValidationError
+from jsonschema_rs import Draft202012Validator, ValidationError
 
-from dragoman.contract.operation import DECODERS, Body, Operation, Parameter, Success
+from dragoman.contract.operation import DECODERS, Body, Form, Operation, Parameter, Success
 from dragoman.contract.projection import build_projection
 from dragoman.contract.refusals import Answer, Refusals, read_anywhere, read_headers, read_refusals
 from dragoman.contract.traits import Traits, read_traits
@@ -20,6 +21,7 @@ from dragoman.contract.validation import ENFORCED, Schema
 from treaty import Document, Route, TreatyError, operations, resolve
 
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 """What can be served: HEAD and OPTIONS are answered from the contract, others no router knows (ADR-0011)."""
@@ -191,9 +193,9 @@ class _Compiler:
         )
 
     def _success(self) -> Success | None:
-        """Return the one JSON answer with a 2xx status, when the live phase has it."""
+        """Return the one answer with a 2xx status, when the live phase has it."""
         found = [status for status in self.route.operation["responses"] if status.startswith("2")]
-        if not found or self.route.operation.get("x-phase"):
+        if not found:
             return None
         if len(found) > 1:
             message = f"{self.where}: two successes, {' and '.join(found)}; one can be served"
@@ -201,7 +203,25 @@ class _Compiler:
         where = f"{self.where}, response {found[0]}"
         response = resolve(self.document, self.route.operation["responses"][found[0]])
         headers = read_headers(self.document, response, where=where)
+        streamed = response["content"].get(EVENT_STREAM, {}).get("itemSchema")
         return Success(
             answer=Answer(status=int(found[0]), headers=headers),
-            project=build_projection(self.document, response["content"].get(JSON, {}).get("schema", {}), where=where),
+            body=self._form(response["content"].get(JSON, {}).get("schema", {})),
+            event=None if streamed is None else self._form(_content_schema(self.document, streamed)),
         )
+
+    def _form(self, schema: Mapping[str, Any]) -> Form:
+        root = {"allOf": [schema], "components": {"schemas": self.document.get("components", {}).get("schemas", {})}}
+        validator = Draft202012Validator(root)
+        return Form(project=build_projection(self.document, schema), accepts=validator.is_valid)
+
+
+def _content_schema(document: Document, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the JSON in the data of an *event* must be; the end of the stream is none."""
+    stated = resolve(document, event)
+    for branch in (stated, *stated.get("oneOf", ())):
+        data = branch.get("properties", {}).get("data", {})
+        if data.get("contentMediaType") == JSON:
+            schema: Mapping[str, Any] = data["contentSchema"]
+            return schema
+    return {}

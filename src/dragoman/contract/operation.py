@@ -6,7 +6,7 @@ Laws of this file:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -72,11 +72,29 @@ class Body:
 
 
 @attrs.frozen(kw_only=True)
+class Form:
+    """What a body, or one event of a stream, must be: *project* cuts it down to what is declared, *accepts* judges."""
+
+    project: Projection | None
+    accepts: Callable[[object], bool]
+
+    def cut(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what may leave of *value*, which the gateway made."""
+        return value if self.project is None else self.project(value)
+
+    def kept(self, value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what may leave of *value*, which somebody else made, or None where that breaks the contract."""
+        cut = self.cut(value)
+        return cut if self.accepts(cut) else None
+
+
+@attrs.frozen(kw_only=True)
 class Success:
-    """The answer of an operation that the gateway makes itself."""
+    """The answer of an operation that goes well: how its *body* looks as JSON, and each *event* of it as a stream."""
 
     answer: Answer
-    project: Projection
+    body: Form
+    event: Form | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -26,6 +26,11 @@ HEADER_SOURCES: Final = frozenset(
         "ratelimit_reset",
         "ratelimit",
         "ratelimit_policy",
+        "stream_cache",
+        "stream_buffering",
+        "ratelimit_limit_tokens",
+        "ratelimit_remaining_tokens",
+        "ratelimit_reset_tokens",
     }
 )
 """What a response header may be computed from (ADR-0004)."""

@@ -33,7 +33,9 @@ class Traits:
     - *body_limit*: in bytes.
     - *asks_service*: whether the dialect's own text has an identity service asked, so that its mounts do (ADR-0031).
     - *limits_by*: the scopes of the limits that the dialect knows, of `LIMIT_SCOPES`.
-    - *default_model*: the alias that the mount is known for.
+    - *pass_unknown_model*: whether a model that is no alias is passed on by the alias `*`.
+    - *zero_usage*: whether callers are told that every exchange took nothing.
+    - *default_model*: the alias that the mount is known for, and that is meant where `model` names an agent.
     - *switch*: the dotted name of the endpoint in a settings file; it is off by default where *default_off*.
     """
 
@@ -43,6 +45,8 @@ class Traits:
     correlation_member: str | None = None
     id_prefix: str = ""
     keep_non_text: bool = True
+    pass_unknown_model: bool = False
+    zero_usage: bool = False
     default_model: str | None = None
     switch: str | None = None
     default_off: bool = False
@@ -154,6 +158,8 @@ _READERS: Final[Mapping[str, Reader]] = {
     "request-id": _request_id,
     "unknown-keys": _choice("forward_unknown_keys", {"forward": True, "drop": False}),
     "non-text": _choice("keep_non_text", {"forward": True, "drop": False}),
+    "unknown-model": _choice("pass_unknown_model", {"refuse": False, "pass": True}),
+    "usage": _choice("zero_usage", {"real": False, "zero": True}),
     "body-limit": _body_limit,
     "identity": _choice("asks_service", {"service": True}),
     "limits-by": _limits_by,

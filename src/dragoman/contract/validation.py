@@ -192,8 +192,9 @@ class _Explanation:
         if not tagged:
             tags = [tag for branch in typed for tag in _wrong_tags(branch, at)]
             return self._not_among([*at, tags[0].member], [tag.expected for tag in tags])
-        # A branch that fails in its depth was entered: it is meant rather than one that fails at its door.
-        meant = max(tagged, key=lambda branch: max(len(one.instance_path) for one in branch))
+        # A branch that fails in its depth was entered: it is meant rather than one that fails at its door. Of those
+        # that fail equally deep it is the one that fails least: for numbers with a text among them, that of numbers.
+        meant = max(tagged, key=lambda branch: (max(len(one.instance_path) for one in branch), -len(branch)))
         return self.of(meant[0])
 
     def _path(self, path: Path) -> str:

@@ -84,12 +84,12 @@ class Limits:
         quota = await self.limiter.take(scope, subject, rate)
         met.append(quota)
         if quota.limited:
-            raise Refusal(kind, **arguments, retry_after=_whole_seconds(quota.retry))
+            raise Refusal(kind, **arguments, retry_after=whole_seconds(quota.retry))
 
 
 def _require_attempt(quota: Quota) -> None:
     if quota.limited:
-        raise Refusal(Kind.TOO_MANY_FAILED_LOGINS, retry_after=_whole_seconds(quota.retry))
+        raise Refusal(Kind.TOO_MANY_FAILED_LOGINS, retry_after=whole_seconds(quota.retry))
 
 
 def limit_refusals(operation: Operation, *, names_a_model: bool) -> frozenset[Kind]:
@@ -143,6 +143,6 @@ def _without_port(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def _whole_seconds(duration: int) -> int:
+def whole_seconds(duration: int) -> int:
     """Return *duration*, which is no less than a nanosecond, in seconds, rounded up, so that it is at least 1."""
     return -(-duration // SECOND)

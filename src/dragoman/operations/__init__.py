@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from dragoman.errors import Kind
-from dragoman.model import ChatRequest, ResponsesRequest
-from dragoman.operations import models, service
+from dragoman.exchange import FORWARDING_REFUSALS
+from dragoman.model import ChatRequest, EmbeddingsRequest, ResponsesRequest
+from dragoman.operations import chat, embeddings, models, service
 from dragoman.operations.handler import Handler
 
 HANDLERS: Final[Mapping[str, Handler]] = {
-    "chat": Handler(request=ChatRequest),
+    "chat": Handler(request=ChatRequest, answer=chat.complete, refusals=FORWARDING_REFUSALS | {Kind.MODEL_NOT_LLM}),
+    "embeddings": Handler(
+        request=EmbeddingsRequest,
+        answer=embeddings.embed,
+        refusals=FORWARDING_REFUSALS | {Kind.MODEL_NOT_EMBEDDING},
+    ),
     "responses": Handler(request=ResponsesRequest),
     "models": Handler(answer=models.list_models),
     "model": Handler(answer=models.retrieve_model, refusals=frozenset({Kind.MODEL_NOT_FOUND})),
@@ -19,4 +25,5 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "docs": Handler(answer=service.docs),
     "docs_asset": Handler(answer=service.docs_asset),
     "contract": Handler(answer=service.published_contract),
+    "metrics": Handler(answer=service.metrics),
 }

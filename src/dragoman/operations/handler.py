@@ -9,22 +9,11 @@ from typing import Any
 
 import attrs
 
-from dragoman.contract import Operation
 from dragoman.errors import Kind
-from dragoman.model import Agent, ModelRequest, Principal
+from dragoman.exchange import ChatEvents, Exchange
+from dragoman.gate.admitted import Admitted
+from dragoman.model import ModelRequest
 from dragoman.ports import Catalogue
-
-
-@attrs.frozen(kw_only=True)
-class Admitted:
-    """A request that passed every check. *document* is the body as it goes on, without the keys the dialect drops."""
-
-    operation: Operation
-    path: Mapping[str, str]
-    principal: Principal | None = None
-    agent: Agent | None = None
-    request: ModelRequest | None = None
-    document: Mapping[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +24,20 @@ class Made:
 
 
 @attrs.frozen(kw_only=True)
+class Forwarded:
+    """A body that an exchange made; it was cut to what the contract declares, and judged."""
+
+    value: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Streamed:
+    """An answer that goes out while it is made."""
+
+    events: ChatEvents
+
+
+@attrs.frozen(kw_only=True)
 class Rendered:
     """A body that was rendered at start, and goes out as it is."""
 
@@ -42,7 +45,7 @@ class Rendered:
     media_type: str = "application/json"
 
 
-Reply = Made | Rendered
+Reply = Made | Forwarded | Streamed | Rendered
 
 
 @attrs.frozen(kw_only=True)
@@ -50,10 +53,11 @@ class Services:
     """What the answers of one mount are made from.
 
     *published* is the mount's contract, rendered; *pages* holds the files of the docs page by name; *uptime* gives the
-    seconds since the gateway started, and *ready* whether it takes new requests.
+    seconds since the gateway started, and *ready* whether it takes new requests. What forwards does so by *exchange*.
     """
 
     catalogue: Catalogue
+    exchange: Exchange
     published: bytes
     pages: Mapping[str, Rendered]
     uptime: Callable[[], float]

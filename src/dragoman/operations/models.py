@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 from dragoman.errors import Kind, Refusal
+from dragoman.gate.admitted import Admitted
 from dragoman.model import Alias
-from dragoman.operations.handler import Admitted, Made, Reply, Services
+from dragoman.operations.handler import Made, Reply, Services
 
 OWNER: Final = "dragoman"
 """Who owns every model as far as a caller may know: the gateway."""

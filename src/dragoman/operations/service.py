@@ -3,13 +3,17 @@
 from typing import Final
 
 from dragoman.errors import Kind, Refusal
-from dragoman.operations.handler import Admitted, Made, Rendered, Reply, Services
+from dragoman.gate.admitted import Admitted
+from dragoman.operations.handler import Made, Rendered, Reply, Services
 
 PROVIDER: Final = "openai-compatible"
 """All that a caller may know of who is behind the gateway."""
 
 RETRY_AFTER: Final = 1
 """Seconds: another instance, or the next one, can be asked at once; a balancer asks once a second."""
+
+EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of Prometheus' text format."""
 
 INDEX: Final = "index.html"
 """The page itself among the files of the docs page."""
@@ -42,6 +46,11 @@ async def docs(_: Admitted, services: Services) -> Reply:
 async def docs_asset(admitted: Admitted, services: Services) -> Reply:
     """Return a file of that page; the contract lists their names."""
     return services.pages[admitted.path["asset"]]
+
+
+async def metrics(_: Admitted, services: Services) -> Reply:
+    """Return what was counted, for Prometheus."""
+    return Rendered(content=services.exchange.meter.exposition(), media_type=EXPOSITION)
 
 
 async def published_contract(_: Admitted, services: Services) -> Reply:

@@ -13,9 +13,11 @@ from typing import Final
 
 import attrs
 
+from dragoman.declaration import Declaration
 from dragoman.settings.address import mount_prefix, port_number
+from dragoman.settings.embedded import with_embedded
 from dragoman.settings.errors import SettingsError, nearest, require_known
-from dragoman.settings.file import EMPTY, AliasSettings, File, MountTable, read_file, read_store_key
+from dragoman.settings.file import EMPTY, File, MountTable, read_file, read_store_key
 from dragoman.settings.flags import PREFIX, Flags, choice, mount_name, start_of, upper
 from dragoman.settings.identity import (
     IDENTITY_VARIABLES,
@@ -27,11 +29,12 @@ from dragoman.settings.identity import (
 )
 from dragoman.settings.known import Dialect, Known
 from dragoman.settings.running import RUNNING_VARIABLES, Running, read_running
+from dragoman.settings.schema import settings_schema
+from dragoman.settings.secret import missing_secrets, read_secret
 from dragoman.settings.store import CONFIG, STORE, default_store, require_spelt, store_in
 
 __all__ = [
     "IDENTITY_VARIABLES",
-    "AliasSettings",
     "Certificates",
     "Development",
     "Dialect",
@@ -43,12 +46,16 @@ __all__ = [
     "SettingsError",
     "identity_variable",
     "is_loopback",
+    "missing_secrets",
     "mount_prefix",
     "process_environment",
     "read_certificates",
+    "read_file",
+    "read_secret",
     "read_settings",
     "read_store_path",
     "require_known",
+    "settings_schema",
     "upper",
 ]
 
@@ -85,12 +92,16 @@ class Development:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that can be set. *store* is None where nothing is to outlive the process."""
+    """Everything that can be set. *store* is None where nothing is to outlive the process.
+
+    The *catalogue* is that of a gateway whose store never had an alias: the file's, and, where that names no alias, the
+    embedded one with it.
+    """
 
     host: str
     port: int
     mounts: tuple[MountSettings, ...]
-    aliases: tuple[AliasSettings, ...]
+    catalogue: Declaration
     running: Running
     development: Development | None
     store: Path | None = None
@@ -124,7 +135,7 @@ def read_settings(
         host=both.get("DRAGOMAN_HOST", "127.0.0.1"),
         port=port_number(both.get("DRAGOMAN_PORT", "8080"), "DRAGOMAN_PORT"),
         mounts=tuple(_mount(table, flags, environment) for table in tables.values()),
-        aliases=file.aliases,
+        catalogue=with_embedded(file.catalogue, environment),
         running=read_running(both),
         development=_read_development(stated),
         store=store_in(both[STORE], STORE, environment) if STORE in both else default_store(environment),
@@ -232,21 +243,12 @@ def _identity(table: MountTable, flags: Flags, environment: Mapping[str, str]) -
 
 
 def _secret(reference: str, environment: Mapping[str, str], where: str) -> str:
-    """Return what `env:NAME` or `file:PATH` refers to; a secret is never written in the settings themselves."""
-    kind, _, name = reference.partition(":")
-    if kind == "env" and environment.get(name):
-        return environment[name]
-    if kind == "file":
-        try:
-            text = Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            message = f"{where}: secret: cannot read {name}: {reason}"
-            raise SettingsError(message) from None  # the cause may quote the secret
-        if text:
-            return text
-    message = f"{where}: secret must be env:NAME of a variable that is set, or file:PATH of a file that holds it"
-    raise SettingsError(message)
+    """Return what *reference* refers to; a secret is never written in the settings themselves."""
+    try:
+        return read_secret(reference, environment)
+    except SettingsError as error:
+        message = f"{where}: secret: {error}"
+        raise SettingsError(message) from None
 
 
 def _read_development(stated: Mapping[str, str]) -> Development | None:

@@ -3,26 +3,39 @@
 Laws of this file:
 - What a variable can say, the file says as the same name: it becomes a layer of flags under the environment.
 - A key that is not known is refused by its dotted path, with the nearest one (ADR-0025.R1).
+- What is read here has its JSON Schema in `dragoman.settings.schema`, which accepts and refuses the same (ADR-0040.R8).
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
+from dragoman.declaration import Declaration
 from dragoman.settings.address import mount_prefix, port_number
+from dragoman.settings.catalogue import PARTS, REFERENCE_TEXT, read_catalogue
 from dragoman.settings.errors import SettingsError, require_known
 from dragoman.settings.flags import IDENTITIES, PREFIX, SWITCH, choice, common_phase, own_phase, own_start, upper
 from dragoman.settings.identity import ADDRESS, FILES, PLAINTEXT, address_in, content_of
+from dragoman.settings.kinds import A_LIST, A_NUMBER, A_TABLE, A_TEXT, Place
 from dragoman.settings.known import Known
-from dragoman.settings.running import DIVERGENT, LIMITS, NUMBERS, limit_in, limit_variable, number_in
+from dragoman.settings.running import (
+    ACCESS_LOG,
+    DIVERGENT,
+    LIMITS,
+    NUMBERS,
+    access_log_in,
+    limit_in,
+    limit_variable,
+    number_in,
+)
 from dragoman.settings.store import STORE, store_in
 
-CATEGORIES: Final = ("llm", "embedding")
-_KINDS: Final = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}
-_TOP: Final = (
+_KINDS: Final = {str: A_TEXT, int: A_NUMBER, dict: A_TABLE, list: A_LIST}
+TOP: Final = (
     "host",
     "port",
     "store",
@@ -30,25 +43,14 @@ _TOP: Final = (
     "phases",
     "endpoints",
     "mounts",
-    "alias",
+    *PARTS,
     "limits",
     "identity_service",
     DIVERGENT,
+    ACCESS_LOG,
     *NUMBERS,
 )
 _MOUNT: Final = ("prefix", "dialect", "identity", "secret", "phase", "phases", "endpoints")
-_ALIAS: Final = ("id", "display_name", "description", "category", "visible_to")
-
-
-@attrs.frozen(kw_only=True)
-class AliasSettings:
-    """A model that organisations may use. *visible_to* holds their ids; None means all."""
-
-    id: str
-    display_name: str
-    description: str
-    category: str
-    visible_to: frozenset[str] | None
 
 
 @attrs.frozen(kw_only=True)
@@ -64,14 +66,14 @@ class MountTable:
 
 @attrs.frozen(kw_only=True)
 class File:
-    """What a settings file says: *flags* by the names of the variables, *mounts* by prefix, *aliases* in order."""
+    """What a settings file says: *flags* by the names of the variables, *mounts* by prefix, and the *catalogue*."""
 
     flags: Mapping[str, str]
     mounts: Mapping[str, MountTable]
-    aliases: tuple[AliasSettings, ...]
+    catalogue: Declaration
 
 
-EMPTY: Final = File(flags={}, mounts={}, aliases=())
+EMPTY: Final = File(flags={}, mounts={}, catalogue=Declaration())
 
 
 def read_file(path: Path, known: Known) -> File:
@@ -80,7 +82,16 @@ def read_file(path: Path, known: Known) -> File:
     Raises:
         SettingsError: naming the file and the dotted path, and what can stand there.
     """
-    return _Reader(path=path, known=known).file(_read(path))
+    return read_document(_read(path), str(path), known)
+
+
+def read_document(document: Mapping[str, Any], name: str, known: Known) -> File:
+    """Return what *document* says, which stands in the file that is called *name*; its numbers are exact.
+
+    Raises:
+        SettingsError: as `read_file`.
+    """
+    return _Reader(path=name, known=known).file(document)
 
 
 def read_store_key(path: Path) -> str | None:
@@ -90,12 +101,12 @@ def read_store_key(path: Path) -> str | None:
         SettingsError: naming the file and the dotted path.
     """
     nobody = Known(dialects={}, operations={}, forwarding=())
-    return dict(_Reader(path=path, known=nobody).store(_read(path))).get(STORE)
+    return dict(_Reader(path=str(path), known=nobody).store(_read(path))).get(STORE)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
         raise SettingsError(message) from error
@@ -105,7 +116,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 class _Reader:
     """Reads one file, naming it in errors."""
 
-    path: Path
+    path: str
     known: Known
 
     def file(self, document: Mapping[str, Any]) -> File:
@@ -121,11 +132,11 @@ class _Reader:
                 raise SettingsError(message)
             mounts[mount.prefix] = mount
             flags |= self._flags(table, own_start(mount.prefix), where)
-        return File(flags=flags, mounts=mounts, aliases=tuple(self._aliases(document)))
+        return File(flags=flags, mounts=mounts, catalogue=read_catalogue(document, Place(self.path), self.known))
 
     def store(self, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield where the store is, as its variable; the names of all settings at the top are judged here."""
-        self._keys(document, _TOP, "")
+        self._keys(document, TOP, "")
         if "store" in document:
             text = document["store"]
             if not isinstance(text, str):  # it is not shown, as that of a secret is not
@@ -154,6 +165,11 @@ class _Reader:
             if not isinstance(stated, bool):
                 raise self._refusal(DIVERGENT, stated, "true or false")
             yield f"{PREFIX}{upper(DIVERGENT)}", "on" if stated else "off"
+        if ACCESS_LOG in document:
+            yield (
+                f"{PREFIX}{upper(ACCESS_LOG)}",
+                access_log_in(self._typed(document, ACCESS_LOG, str, ""), f"{self.path}: {ACCESS_LOG}"),
+            )
         limits = self._typed(document, "limits", dict, "", {})
         self._keys(limits, tuple(LIMITS), "limits.")
         for name in limits:
@@ -204,7 +220,7 @@ class _Reader:
         self, table: Mapping[str, Any], switches: Mapping[str, str], where: str
     ) -> Iterator[tuple[str, bool]]:
         """Yield operation and state of every switch in *table*, which may hold nothing but switches."""
-        for dotted, value in _leaves(table, ""):
+        for dotted, value in _leaves(table, "", switches):
             require_known(dotted, switches, f"{self.path}: {where}{dotted}: unknown setting")
             if not isinstance(value, bool):
                 raise self._refusal(where + dotted, value, "true or false")
@@ -220,6 +236,8 @@ class _Reader:
         phased = [name for name, forwards in self.known.operations.items() if forwards]
         for name, stated in self._typed(table, "phases", dict, where, {}).items():
             require_known(name, phased, f"{at}phases.{name}: unknown operation")
+            if not isinstance(stated, int):
+                raise Place(self.path, f"{where}phases.{name}").refusal(stated, "1 or 2")
             own_phase(f"{at}phases.{name}", str(stated), name, self.known)
             yield f"{start}PHASE_{upper(name)}", str(stated)
         for name, state in self._typed(table, "endpoints", dict, where, {}).items():
@@ -229,45 +247,10 @@ class _Reader:
 
     def _secret(self, table: Mapping[str, Any], where: str) -> str | None:
         """Return the reference to a secret; what stands in its place may be one, so it is not shown (ADR-0024.R3)."""
-        reference = table.get("secret")
-        if reference is None or isinstance(reference, str):
-            return reference
-        message = f"{self.path}: {where}secret: it must be {_KINDS[str]}"
-        raise SettingsError(message)
-
-    def _aliases(self, document: Mapping[str, Any]) -> Iterator[AliasSettings]:
-        seen: set[str] = set()
-        for index, entry in enumerate(self._typed(document, "alias", list, "", [])):
-            where = f"alias[{index}]"
-            if not isinstance(entry, Mapping):
-                raise self._refusal(where, entry, _KINDS[dict])
-            alias = self._alias(entry, f"{where}.")
-            if alias.id in seen:
-                message = f"{self.path}: {where}.id: {alias.id!r} is there twice"
-                raise SettingsError(message)
-            seen.add(alias.id)
-            yield alias
-
-    def _alias(self, entry: Mapping[str, Any], where: str) -> AliasSettings:
-        self._keys(entry, _ALIAS, where)
-        name = self._typed(entry, "id", str, where)
-        category = self._typed(entry, "category", str, where, CATEGORIES[0])
-        require_known(category, CATEGORIES, f"{self.path}: {where}category: unknown category")
-        visible = self._typed(entry, "visible_to", list, where, None)
-        return AliasSettings(
-            id=name,
-            display_name=self._typed(entry, "display_name", str, where, name),
-            description=self._typed(entry, "description", str, where, ""),
-            category=category,
-            visible_to=None if visible is None else frozenset(self._organizations(visible, f"{where}visible_to")),
-        )
-
-    def _organizations(self, visible: Sequence[object], where: str) -> Iterator[str]:
-        """Yield the ids in *visible* in lower case, as those of callers are."""
-        for one in visible:
-            if not isinstance(one, str):
-                raise self._refusal(where, one, "a list of texts")
-            yield one.lower()
+        if "secret" not in table:
+            return None
+        reference: str = REFERENCE_TEXT.read(table["secret"], Place(self.path, f"{where}secret"))
+        return reference
 
     def _keys(self, table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:
@@ -278,18 +261,23 @@ class _Reader:
         if key not in table and default:
             return default[0]
         value = table.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self._refusal(where + key, value, _KINDS[kind])
-        return value
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return value
+        place = Place(self.path, where + key)
+        raise (
+            place.refusal_of_content(value, _KINDS[kind])
+            if kind in (dict, list)
+            else place.refusal(value, _KINDS[kind])
+        )
 
     def _refusal(self, dotted: str, value: object, wanted: str) -> SettingsError:
-        return SettingsError(f"{self.path}: {dotted}: {value!r} is not accepted; it must be {wanted}")
+        return Place(self.path, dotted).refusal(value, wanted)
 
 
-def _leaves(table: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the value of everything below *table* that is no table."""
+def _leaves(table: Mapping[str, Any], at: str, switches: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of everything below *table* that is one of *switches*, or is no table."""
     for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{at}{key}.")
+        if isinstance(value, Mapping) and f"{at}{key}" not in switches:
+            yield from _leaves(value, f"{at}{key}.", switches)
         else:
             yield f"{at}{key}", value

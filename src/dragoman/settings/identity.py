@@ -28,7 +28,8 @@ FILES: Final[Mapping[str, str]] = {"ca": CA, "certificate": CERTIFICATE, "key": 
 
 IDENTITY_VARIABLES: Final = (ADDRESS, *FILES.values(), PLAINTEXT)
 
-_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", re.ASCII)
+ADDRESS_PATTERN: Final = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})"
+"""A host and its port."""
 
 
 @attrs.frozen(kw_only=True)
@@ -77,9 +78,9 @@ def read_identity_service(said: Mapping[str, str]) -> IdentityService | None:
 
 def address_in(text: str, where: str) -> str:
     """Return the address in *text*, which stands at *where*: a host, which may be an IPv6 address in [], and a port."""
-    found = _ADDRESS.fullmatch(text)
+    found = re.fullmatch(ADDRESS_PATTERN, text, re.ASCII)
     # 65535 is the largest port (RFC 9293, section 3.1); nobody listens on 0.
-    if found is None or not 0 < int(found["port"]) <= 65535:  # noqa: PLR2004
+    if found is None or not 0 < int(found[2]) <= 65535:  # noqa: PLR2004
         message = f"{where}: {text!r} is no address; write host:port, with an IPv6 address in []"
         raise SettingsError(message)
     return text

@@ -20,7 +20,11 @@ OFF: Final = "off"
 
 @attrs.frozen(kw_only=True)
 class Running:
-    """How a process runs. *drain_delay* and *grace* are in seconds; *limits* maps scopes to rates (ADR-0032)."""
+    """How a process runs.
+
+    *drain_delay* and *grace* are in seconds. *limits* maps scopes to rates (ADR-0032), *token_limits* those of tokens
+    (ADR-0041). *access_log* is one of `ACCESS_LOGS`.
+    """
 
     workers: int
     max_in_flight: int
@@ -29,6 +33,8 @@ class Running:
     grace: int
     allow_divergent_limits: bool
     limits: Mapping[str, Rate]
+    token_limits: Mapping[str, Rate]
+    access_log: str
 
 
 @attrs.frozen(kw_only=True)
@@ -54,8 +60,18 @@ LIMITS: Final[Mapping[str, str]] = {
     "key": OFF,
     "alias": OFF,
     "failed_logins": "10/m",
+    "organization_tokens": OFF,
+    "key_tokens": OFF,
+    "alias_tokens": OFF,
 }
 """The limits by their names in settings, and what they are when nothing is said."""
+
+_OF_TOKENS: Final = "-tokens"
+"""What the name of a limit ends with that counts tokens."""
+
+ACCESS_LOG: Final = "access_log"
+ACCESS_LOGS: Final[Mapping[str, str]] = {name: name for name in (OFF, "combined")}
+"""The formats of the access log (ADR-0042)."""
 
 DIVERGENT: Final = "allow_divergent_limits"
 
@@ -93,6 +109,11 @@ def limit_in(text: str, where: str) -> Rate | None:
         raise SettingsError(message) from None
 
 
+def access_log_in(text: str, where: str) -> str:
+    """Return the format of the access log that *text*, which stands at *where*, names."""
+    return choice(where, text, ACCESS_LOGS)
+
+
 def switch_in(text: str, where: str) -> bool:
     """Return whether *text*, which stands at *where*, says on."""
     return choice(where, text, SWITCH)
@@ -102,6 +123,7 @@ RUNNING_VARIABLES: Final[Mapping[str, Callable[[str, str], object]]] = {
     **{_variable(name): number_in(name) for name in NUMBERS},
     **{limit_variable(name): limit_in for name in LIMITS},
     _variable(DIVERGENT): switch_in,
+    _variable(ACCESS_LOG): access_log_in,
 }
 """The variables, and what reads each."""
 
@@ -127,5 +149,11 @@ def read_running(said: Mapping[str, str]) -> Running:
             f"itself; accept that with {_variable(DIVERGENT)}=on, or run one worker"
         )
         raise SettingsError(message)
-    scopes = {name.replace("_", "-"): rate for name, rate in limits.items() if rate is not None}
-    return Running(**numbers, allow_divergent_limits=divergent, limits=scopes)
+    rates = {name.replace("_", "-"): rate for name, rate in limits.items() if rate is not None}
+    return Running(
+        **numbers,
+        allow_divergent_limits=divergent,
+        limits={name: rate for name, rate in rates.items() if not name.endswith(_OF_TOKENS)},
+        token_limits={name.removesuffix(_OF_TOKENS): rate for name, rate in rates.items() if name.endswith(_OF_TOKENS)},
+        access_log=access_log_in(said.get(_variable(ACCESS_LOG), OFF), _variable(ACCESS_LOG)),
+    )

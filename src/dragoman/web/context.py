@@ -5,10 +5,11 @@ Laws of this file:
 - The body is read once, on demand, and never kept beyond the cap.
 """
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -22,6 +23,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON: Final = "application/json"
+
+_WATCHED_AFTER: Final = 0.05
+"""Seconds until somebody looks whether the caller has left: an upstream has to be left within one second."""
 
 CONTEXT_KEY: Final = "dragoman.context"
 """Where the ASGI scope carries the `RequestContext`."""
@@ -44,22 +48,73 @@ class Sources:
     trace_id: Callable[[], str]
 
 
+class Events(Protocol):
+    """A streamed answer, as whoever sends it needs it. It is closed in the end, wherever it is."""
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield whole events; a `Refusal` is one that the caller may be told about."""
+
+    async def aclose(self) -> None:
+        """Close what is open; closing again does nothing."""
+
+
 @attrs.frozen(kw_only=True)
 class Presented:
-    """An answer, ready to be sent. *body* is None where there is none; header names are in lower case."""
+    """An answer, ready to be sent. *body* is None where there is none; header names are in lower case.
+
+    One that is made while it goes out has *events* in place of a body.
+    """
 
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes | None
     media_type: str = JSON
+    events: Events | None = None
+
+
+class Watch:
+    """Cancels the task that makes it when the caller of a request leaves.
+
+    PERF: most answers are there before a task of its own would have been worth it, so that it begins late.
+    """
+
+    __slots__ = ("_receive", "_served", "_timer", "_watching", "left")
+
+    def __init__(self, receive: Receive) -> None:
+        """Take what tells that the caller has left."""
+        loop = asyncio.get_running_loop()
+        self.left = False
+        self._receive = receive
+        served = asyncio.current_task()
+        assert served is not None  # noqa: S101 - it is made while a request is served
+        self._served = served
+        self._watching: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(_WATCHED_AFTER, self._begin)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _begin(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self._served.cancel()
 
 
 @attrs.define(kw_only=True)
 class RequestContext:
     """What is known of a request outside its operation.
 
-    *address* is whose limits count, *met* the limits that were met. *closing* says that the connection ends with the
-    answer, *endings* what is called when it has ended. *presented* is the answer, as soon as there is one.
+    *address* is whose limits count; *met* are the limits of requests that were met, *met_tokens* those of tokens.
+    *closing* says that the connection ends with the answer, *endings* what is called when it has ended. *presented* is
+    the answer, as soon as there is one, of which so many bytes were *sent*; *watch* looks whether the caller leaves
+    before it has ended.
     """
 
     sources: Sources
@@ -70,7 +125,10 @@ class RequestContext:
     address: str
     closing: bool = False
     presented: Presented | None = None
+    watch: Watch | None = None
+    sent: int = 0
     met: list[Quota] = attrs.field(factory=list)
+    met_tokens: list[Quota] = attrs.field(factory=list)
     endings: list[Callable[[], None]] = attrs.field(factory=list)
 
     @property
@@ -81,6 +139,10 @@ class RequestContext:
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request arrived."""
         return (self.sources.monotonic() - self.started) * 1000
+
+    def begin_watch(self) -> None:
+        """Cancel the task that serves the request as soon as its caller leaves; its body must have been read."""
+        self.watch = Watch(self.receive)
 
     async def read(self, limit: int) -> bytes:
         """Return the body.

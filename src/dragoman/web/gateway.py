@@ -2,11 +2,13 @@
 
 Laws of this file:
 - Every request leaves exactly one event, whatever happens to it (ADR-0015.R1).
-- Every answer leaves through `_send`.
+- Every answer leaves through `_send`, and what it holds open is closed when it has ended.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -14,10 +16,11 @@ import attrs
 
 from dragoman.errors import Kind
 from dragoman.model import RequestEvent
-from dragoman.ports import EventLog, StoreError
+from dragoman.ports import AccessLog, EventLog, Meter, StoreError
 from dragoman.web.context import Message, Presented, Receive, RequestContext, Scope, Send, Sources, open_context
 from dragoman.web.failure import failure_fields
 from dragoman.web.mount import Mount
+from dragoman.web.streaming import send_events
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 """Makes what runs beside the requests of a gateway, from its start-up to its shutdown."""
@@ -27,19 +30,22 @@ _EVENT_FIELDS: Final = tuple(field.name for field in attrs.fields(RequestEvent))
 _event_values: Final = attrgetter(*_EVENT_FIELDS)
 
 
-async def _nothing_follows() -> Message:
+async def nothing_follows() -> Message:
+    """Be all that comes of a request that was refused before it was one."""
     return {"type": "http.disconnect"}
 
 
 class Gateway:
     """Serves several mounts; each key of *mounts* is a prefix, `/` for the root."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a port
         self,
         mounts: Mapping[str, Mount],
         sources: Sources,
         log: EventLog,
         *,
+        meter: Meter,
+        access_log: AccessLog,
         trusted_hops: int = 0,
         lifespan: Sequence[Lifespan] = (),
     ) -> None:
@@ -53,6 +59,8 @@ class Gateway:
         self._outside = mounts.get("/") or next(iter(mounts.values()))
         self._sources = sources
         self._log = log
+        self._meter = meter
+        self._access_log = access_log
         self._trusted_hops = trusted_hops
         self._lifespan = lifespan
         self.draining = False  # the server says when
@@ -83,16 +91,25 @@ class Gateway:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = open_context(self._sources, scope, receive, trusted_hops=self._trusted_hops)
+        self._meter.arrived()
         context.closing = self.draining
         context.event.method = scope["method"]
         try:
-            await _send(await self._answer(scope, context), context, send)
+            await self._send(await self._answer(scope, context), context, send)
+        except asyncio.CancelledError:
+            if context.watch is None or not context.watch.left:
+                raise
+            context.event.left = True
         except Exception as error:
             if not isinstance(error, OSError):  # else the caller has left
                 self.report(error, context.event)
             raise  # the answer has begun: nothing else can be said
         finally:
-            self._finish(context)
+            if context.watch is not None:
+                context.watch.stop()
+            if context.presented is not None and context.presented.events is not None:
+                await context.presented.events.aclose()
+            self._finish(scope, context)
 
     async def _answer(self, scope: Scope, context: RequestContext) -> Presented:
         path: str = scope["path"]
@@ -109,6 +126,27 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - a fault of ours: Falcon reads the request before it handles errors
             return mount.fail(error, context)
 
+    async def _send(self, presented: Presented, context: RequestContext, send: Send) -> None:
+        body, event = presented.body, context.event
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in presented.headers]
+        if body is not None or presented.events is not None:
+            headers.append((b"content-type", presented.media_type.encode("ascii")))
+        if body is not None:
+            headers.append((b"content-length", str(len(body)).encode("ascii")))
+        event.status = presented.status
+        await send({"type": "http.response.start", "status": presented.status, "headers": headers})
+        if presented.events is not None:
+            worded = partial(self._mounted(context).worded, context)
+            context.sent = await send_events(presented.events, send, worded=worded)
+        else:
+            told = b"" if body is None or event.method == "HEAD" else body
+            context.sent = len(told)
+            await send({"type": "http.response.body", "body": told})
+
+    def _mounted(self, context: RequestContext) -> Mount:
+        """Return the mount that answers the request of *context*."""
+        return self._outside if context.event.mount is None else self._mounts[context.event.mount.rstrip("/")]
+
     def _prefix_of(self, path: str) -> str | None:
         """Return the prefix of the mount that claims *path*, without a slash at its end, or None."""
         return next((prefix for prefix in self._mounts if path == prefix or path.startswith(f"{prefix}/")), None)
@@ -121,24 +159,28 @@ class Gateway:
         context.event.request_id = mount.id_prefix + context.event.request_id
         return mount
 
-    def _finish(self, context: RequestContext) -> None:
+    def _finish(self, scope: Scope, context: RequestContext) -> None:
         for end in context.endings:
             end()
-        context.event.duration_ms = round(context.elapsed_ms(), 3)
-        self._log.request(_fields(context.event))
+        event, elapsed = context.event, context.elapsed_ms()
+        event.duration_ms = round(elapsed, 3)
+        self._log.request(_fields(event))
+        self._meter.answered(event.mount, event.operation, event.status, elapsed / 1000)
+        self._access_log.answered(scope, event, address=context.address, size=context.sent)
 
     def refuse(self, kind: Kind, head: Scope) -> Presented:
         """Return the answer to what the server cannot pass on, which closes the connection, and write its event.
 
         *head* is what is known of it: its headers, and perhaps its method and its path.
         """
-        context = open_context(self._sources, head, _nothing_follows)
+        context = open_context(self._sources, head, nothing_follows)
+        self._meter.arrived()
         context.event.method = head.get("method")
         mount = self._enter(self._prefix_of(head.get("path", "*")), context)
         context.closing = True
         presented = mount.refuse(kind, context)
-        context.event.status = presented.status
-        self._finish(context)
+        context.event.status, context.sent = presented.status, len(presented.body or b"")
+        self._finish(head, context)
         return presented
 
     def report(self, error: BaseException, event: RequestEvent | None = None) -> None:
@@ -149,16 +191,3 @@ class Gateway:
 def _fields(event: RequestEvent) -> dict[str, object]:
     # PERF: a third of the time of attrs.asdict, once for every request.
     return {name: value for name, value in zip(_EVENT_FIELDS, _event_values(event), strict=True) if value is not None}
-
-
-async def _send(presented: Presented, context: RequestContext, send: Send) -> None:
-    body, event = presented.body, context.event
-    headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in presented.headers]
-    if body is not None:
-        headers += [
-            (b"content-type", presented.media_type.encode("ascii")),
-            (b"content-length", str(len(body)).encode("ascii")),
-        ]
-    event.status = presented.status
-    await send({"type": "http.response.start", "status": presented.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if body is None or event.method == "HEAD" else body})

@@ -15,7 +15,7 @@ import orjson
 
 from dragoman.contract import Contract, Operation
 from dragoman.errors import Kind, Refusal
-from dragoman.operations.handler import Made, Rendered, Reply
+from dragoman.operations.handler import Forwarded, Made, Rendered, Reply, Streamed
 from dragoman.pipeline import Call, Pipeline, Route
 from dragoman.ports import EventLog
 from dragoman.web.context import CONTEXT_KEY, Message, Presented, RequestContext, Scope
@@ -63,6 +63,7 @@ class Mount:
         self.app.add_error_handler(Exception, self._fail)
         self.app.add_error_handler(falcon.HTTPError, self._refuse_http)
         self._paths: dict[str, _Path] = {}  # by Falcon's template
+        self._operations = {route.operation.path: route.operation for route in routes if route.operation.phase}
         for path in dict.fromkeys(route.operation.path for route in routes):
             self._add_path([route for route in routes if route.operation.path == path])
 
@@ -101,8 +102,11 @@ class Mount:
                 address=context.address,
                 event=event,
                 met=context.met,
+                met_tokens=context.met_tokens,
+                elapsed_ms=context.elapsed_ms,
                 read=context.read,
                 on_end=context.endings.append,
+                on_forward=context.begin_watch,
             )
             try:
                 reply = await self._pipeline.answer(route, call)
@@ -117,9 +121,7 @@ class Mount:
     async def answer(self, scope: Scope, context: RequestContext) -> Presented:
         """Return the answer to the request of *scope*, whose path is relative to this mount."""
         await self.app({**scope, CONTEXT_KEY: context}, _body_follows, _dropped)
-        if context.presented is None:
-            message = "no answer was made"
-            raise AssertionError(message)
+        assert context.presented is not None  # noqa: S101 - every responder and every error handler leaves one
         return context.presented
 
     def _options(self, path: _Path) -> Responder:
@@ -157,6 +159,14 @@ class Mount:
         self._log.failure(failure_fields(error, context.event))
         return self.refuse(Kind.INTERNAL_ERROR, context)
 
+    def worded(self, context: RequestContext, error: Exception) -> bytes:
+        """Return the body of the error event that ends a stream with *error*, in the words of the contract."""
+        if not isinstance(error, Refusal):
+            return self.fail(error, context).body or b""
+        operation = self._operations[context.event.route or ""]
+        answer = operation.refusals.get(error.kind) or self._contract.anywhere[error.kind]
+        return present_refusal(error, answer, context).body or b""
+
     async def admit(self, context: RequestContext) -> Presented | None:
         """Return the refusal of a request whose address has used up its limit (ADR-0032.R3), or None."""
         try:
@@ -190,8 +200,12 @@ def _present_reply(operation: Operation, reply: Reply, context: RequestContext, 
             presented = present(operation.success.answer, context, body=body, allow=allowed)
             return attrs.evolve(presented, media_type=media_type)
         case Made(value=value):
-            body = orjson.dumps(operation.success.project(value))
+            body = orjson.dumps(operation.success.body.cut(value))
             return present(operation.success.answer, context, body=body, allow=allowed)
+        case Forwarded(value=value):
+            return present(operation.success.answer, context, body=orjson.dumps(value), allow=allowed)
+        case Streamed(events=events):
+            return present(operation.success.answer, context, body=None, allow=allowed, events=events)
         case _:
             assert_never(reply)
 

@@ -7,6 +7,7 @@ Laws of this file:
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import orjson
 
@@ -14,7 +15,12 @@ from dragoman.contract import Answer
 from dragoman.errors import Refusal
 from dragoman.gate.limits import tightest
 from dragoman.model import SECOND, Quota
-from dragoman.web.context import Presented, RequestContext
+from dragoman.web.context import JSON, Events, Presented, RequestContext
+
+EVENT_STREAM: Final = "text/event-stream"
+
+_STREAMING: Final[dict[str | None, str]] = {"stream_cache": "no-cache", "stream_buffering": "no"}
+"""What the headers of streams say; they keep proxies from holding events back."""
 
 
 def _values(
@@ -38,6 +44,11 @@ def _values(
         values["ratelimit_reset"] = duration(quota.reset)
         values["ratelimit"] = _ratelimit(quota)
         values["ratelimit_policy"] = _policy(quota)
+    tokens = tightest(context.met_tokens)
+    if tokens is not None:
+        values["ratelimit_limit_tokens"] = str(tokens.rate.burst)
+        values["ratelimit_remaining_tokens"] = str(tokens.remaining)
+        values["ratelimit_reset_tokens"] = duration(tokens.reset)
     return values
 
 
@@ -62,19 +73,26 @@ def duration(nanoseconds: int) -> str:
     return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{seconds}s"
 
 
-def present(
+def present(  # noqa: PLR0913 - what an answer is made from
     answer: Answer,
     context: RequestContext,
     *,
     body: bytes | None,
     allow: Sequence[str] = (),
     retry_after: int | None = None,
+    events: Events | None = None,
 ) -> Presented:
-    """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds."""
+    """Return *answer* with its headers filled; *allow* lists the methods of the path, *retry_after* is in seconds.
+
+    One that is made while it goes out has *events* in place of a body.
+    """
     values = _values(context, tightest(context.met), allow, retry_after)
+    if events is not None:
+        values |= _STREAMING
     found = [(rule.name, values.get(rule.source, rule.constant)) for rule in answer.headers]
     headers = [(name, value) for name, value in found if value is not None]
-    return Presented(status=answer.status, headers=headers, body=body)
+    media_type = JSON if events is None else EVENT_STREAM
+    return Presented(status=answer.status, headers=headers, body=body, media_type=media_type, events=events)
 
 
 def present_refusal(

@@ -16,6 +16,7 @@ from gateway_conformance.checks import (
     chat,
     documents,
     events,
+    forwarding,
     headers,
     identities,
     limits,
@@ -23,6 +24,7 @@ from gateway_conformance.checks import (
     order,
     room,
     schemas,
+    streams,
     wire,
 )
 from gateway_conformance.rules import confirmed_by
@@ -46,6 +48,8 @@ CHECKS: Final[tuple[Check, ...]] = tuple(
         bodies,
         methods,
         chat,
+        streams,
+        forwarding,
         headers,
         limits,
         room,

@@ -132,7 +132,7 @@ def a_refusal_before_the_body_closes_the_connection(target: Target) -> None:
         for fault in faults(target, operation):
             request = request_with(target, operation, fault)
             response = target.send(request)
-            was_read = fault.kind in {"invalid_json", "invalid_request", "provider_not_configured"}
+            was_read = fault.body is not None or fault.kind == "provider_not_configured"
             expected = None if was_read else "close"
             if response.header("connection") != expected:
                 raise RuleBroken(

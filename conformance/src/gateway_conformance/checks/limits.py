@@ -31,6 +31,7 @@ from gateway_conformance.situations import (
     caller_scopes,
     for_the_alias,
     met,
+    scarce_alias,
 )
 from gateway_conformance.target import Limit, Target
 
@@ -117,10 +118,17 @@ def an_organization_gets_what_is_stated_and_no_more(target: Target) -> None:
 def an_alias_gets_what_is_stated_and_no_more(target: Target) -> None:
     """So many requests for an alias pass, over all operations, and the next does not; another organisation's do."""
     require_limited_by(target, "alias")
-    operations, caller, other = _listing(target, "rate_limited"), target.newcomer(), target.newcomer()
-    if not operations:
+    listing = _listing(target, "rate_limited")
+    if not listing:
         reason = "no operation names a model"
         raise NotApplicable(reason)
+    for alias in sorted({scarce_alias(target, operation) for operation in listing}):
+        _require_an_end(target, [one for one in listing if scarce_alias(target, one) == alias])
+
+
+def _require_an_end(target: Target, operations: list[Operation]) -> None:
+    """Require that *operations*, which take the same alias, have its one limit."""
+    caller, other = target.newcomer(), target.newcomer()
     for number in range(target.limit("alias").requests):
         operation = operations[number % len(operations)]
         request = request_with(caller, operation, for_the_alias(caller, operation))
@@ -136,7 +144,7 @@ def an_alias_gets_what_is_stated_and_no_more(target: Target) -> None:
 @confirms("ADR-0032.R1")
 def what_is_used_up_comes_back(target: Target) -> None:
     """After the time in `Retry-After` one request passes, and one more does not."""
-    states = sorted(_DUE & {name for operation in target.promises.operations for name in operation.kinds})
+    states = _limiting(target)
     if not states:
         reason = "no operation is limited"
         raise NotApplicable(reason)
@@ -311,7 +319,8 @@ def _require_headers(target: Target, request: Request, expected: set[str]) -> No
 def _meeting_no_limit(target: Target) -> Iterator[Request]:
     """Yield requests that are answered before any limit is asked, but that of failed logins."""
     for operation in target.promises.operations:
-        first = next((name for name in ("caller_limited", "rate_limited") if name in operation.kinds), None)
+        counted = [name for name in _limiting(target) if name != "too_many_failed_logins"]
+        first = next((name for name in counted if name in operation.kinds), None)
         if first is None:
             yield valid_request(target, operation)
         for fault in faults(target, operation):
@@ -325,11 +334,11 @@ def _meeting_no_limit(target: Target) -> Iterator[Request]:
 @confirms("ADR-0032.R2", "ADR-0032.R5")
 def who_has_used_up_a_limit_is_told_when_to_come_back(target: Target) -> None:
     """Each refusal by a limit has `Retry-After`: whole seconds, at least one, until the next request passes."""
-    states = list(_DUE & {name for operation in target.promises.operations for name in operation.kinds})
+    states = _limiting(target)
     if not states and "address" not in target.promises.limits_by:
         reason = "nobody is limited"
         raise NotApplicable(reason)
-    for name in sorted(states):
+    for name in states:
         operation = _listing(target, name)[0]
         with SITUATIONS[name](target, operation) as brought:
             request = request_with(brought.target, operation, brought.fault)
@@ -341,7 +350,15 @@ def who_has_used_up_a_limit_is_told_when_to_come_back(target: Target) -> None:
             _require_retry(brought.target, UNREMARKABLE, answer, _due(target, "address"))
 
 
-_DUE: Final = frozenset({"too_many_failed_logins", "caller_limited", "rate_limited"})
+_COUNTED: Final = ("caller_limited", "rate_limited", "too_many_failed_logins")
+"""The refusals for a limit that the gateway counts; that of an alias stands for one of its provider as well."""
+
+
+def _limiting(target: Target) -> list[str]:
+    """Return the refusals that stand for a limit which the gateway has."""
+    kinds = {name for operation in target.promises.operations for name in operation.kinds}
+    counted = [name for name in _COUNTED if name in kinds]
+    return [name for name in counted if name != "rate_limited" or "alias" in target.promises.limits_by]
 
 
 def _scope(target: Target, name: str) -> str:
@@ -367,11 +384,20 @@ def _require_retry(target: Target, request: Request, answer: Response, due: floa
         raise RuleBroken(rule="ADR-0032.R5", expected=expected, actual=answer.headers, curl=target.curl(request))
 
 
-@confirms("ADR-0032.R3", "ADR-0033.R1")
-def states_are_answered_in_their_place(target: Target) -> None:
-    """A full gateway and failed logins come before the credential, a key's limit before the media type, an alias last.
+STATE_RULES: Final = {
+    "overloaded": "ADR-0033.R1",
+    "upstream_unavailable": "ADR-0045.R10",
+    "upstream_timeout": "ADR-0045.R10",
+    "circuit_open": "ADR-0045.R10",
+}
+"""The rule that gives the refusal for a state its place, where it is no limit."""
 
-    Each is tried with every fault that one request can have.
+
+@confirms("ADR-0032.R3", "ADR-0033.R1", "ADR-0045.R10")
+def states_are_answered_in_their_place(target: Target) -> None:
+    """A full gateway and failed logins come before the credential, a key's limit before the media type, an alias late.
+
+    What is behind a model fails last of all. Each is tried with every fault that one request can have.
     """
     asked = [
         (operation, name) for operation in target.promises.operations for name in BEFORE if name in operation.kinds
@@ -379,9 +405,11 @@ def states_are_answered_in_their_place(target: Target) -> None:
     for operation, name in asked:
         with SITUATIONS[name](target, operation) as brought:
             for fault in faults(brought.target, operation):
+                if fault.touched & brought.fault.touched:
+                    continue  # one of them would not be in the request
                 request = request_with(brought.target, operation, brought.fault, fault)
                 first = brought.fault if answers_first(name, fault) else fault
-                rule = "ADR-0033.R1" if name == "overloaded" else "ADR-0032.R3"
+                rule = STATE_RULES.get(name, "ADR-0032.R3")
                 require(brought.target, request, first.kind, operation, rule=rule, known=first.known)
 
 

@@ -179,9 +179,17 @@ def a_broken_parameter_is_named(target: Target) -> None:
 
 @confirms("ADR-0004.R6", "ADR-0034.R8")
 def an_answer_repeats_nothing_that_was_sent(target: Target) -> None:
-    """Whatever the caller sends in a path, a header or a body, refused or not, no answer shows it to him again."""
+    """Whatever the caller sends in a path, a header or a body, refused or not, no answer shows it to him again.
+
+    What is behind a model may, and does.
+    """
+    forwarding = {
+        written(one, valid_call(target, one)).path: one for one in target.promises.operations if one.phase == 2
+    }
     for request in _with_canaries(target):
         response = target.send(request)
+        if request.path in forwarding and response.status in forwarding[request.path].success:
+            continue
         shown = [value for _, value in response.headers if CANARY.lower() in value.lower()]
         if shown or CANARY.lower().encode() in response.body.lower():
             expected, curl = f"no {CANARY} in the answer", target.curl(request)

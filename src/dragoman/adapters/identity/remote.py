@@ -173,6 +173,12 @@ def _principal(reply: ValidateTokenResponse) -> Principal | None:
         scopes=frozenset(reply.scopes),
         organization_rate=rate_of(reply.organization_rate) if reply.HasField("organization_rate") else None,
         key_rate=rate_of(reply.key_rate) if reply.HasField("key_rate") else None,
+        organization_token_rate=(
+            rate_of(reply.organization_token_rate) if reply.HasField("organization_token_rate") else None
+        ),
+        key_token_rate=rate_of(reply.key_token_rate) if reply.HasField("key_token_rate") else None,
+        daily_requests=reply.daily_requests if reply.HasField("daily_requests") else None,
+        daily_tokens=reply.daily_tokens if reply.HasField("daily_tokens") else None,
     )
 
 

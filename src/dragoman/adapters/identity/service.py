@@ -30,7 +30,7 @@ from dragoman.adapters.identity._pb.identity_pb2_grpc import (
     IdentityServiceServicer,
     add_IdentityServiceServicer_to_server,
 )
-from dragoman.model import OrganizationId, rate_text
+from dragoman.model import OrganizationId, Rate, rate_text
 from dragoman.ports import EventLog, Identity, IdentityUnavailableError
 
 NAMES: Final = ("", "dragoman.identity.v1.IdentityService")
@@ -72,14 +72,17 @@ class _Servicer(IdentityServiceServicer):
         principal = await self._answer(self._identity.principal(request.token), context)
         if principal is None:
             return ValidateTokenResponse(valid=False)
-        organization_rate, key_rate = principal.organization_rate, principal.key_rate
         return ValidateTokenResponse(
             valid=True,
             organization_id=principal.organization,
             key_id=principal.key,
             scopes=sorted(principal.scopes),
-            organization_rate=None if organization_rate is None else rate_text(organization_rate),
-            key_rate=None if key_rate is None else rate_text(key_rate),
+            organization_rate=_text(principal.organization_rate),
+            key_rate=_text(principal.key_rate),
+            organization_token_rate=_text(principal.organization_token_rate),
+            key_token_rate=_text(principal.key_token_rate),
+            daily_requests=principal.daily_requests,
+            daily_tokens=principal.daily_tokens,
         )
 
     async def ValidateAgent(self, request: ValidateAgentRequest, context: Context) -> ValidateAgentResponse:  # noqa: N802 - the proto's name
@@ -97,6 +100,10 @@ class _Servicer(IdentityServiceServicer):
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody knows who is calling
             self._log.failure({"error": f"{type(error).__module__}.{type(error).__qualname__}"})
         return await context.abort(grpc.StatusCode.UNAVAILABLE, "who is calling cannot be said now")
+
+
+def _text(rate: Rate | None) -> str | None:
+    return None if rate is None else rate_text(rate)
 
 
 @asynccontextmanager

@@ -12,19 +12,29 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Generic
-from uuid import UUID
 
 import attrs
-from sqlalchemy import ColumnElement, Table, insert, select, update
+from sqlalchemy import ColumnElement, Table, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from dragoman.adapters.store.apply import Apply
+from dragoman.adapters.store.change import Change
 from dragoman.adapters.store.opening import telling, writing
 from dragoman.adapters.store.pepper import make_pepper
 from dragoman.adapters.store.reading import pepper_of
-from dragoman.adapters.store.rows import CATEGORIES, Reader, Stored, each, list_text, milliseconds
-from dragoman.adapters.store.tables import AGENTS, ALIASES, AUDIT, KEYS, ORGANIZATIONS, REVISION
+from dragoman.adapters.store.rows import Reader, Stored, each, list_text, milliseconds, rate_column
+from dragoman.adapters.store.tables import AGENTS, ALIASES, KEYS, ORGANIZATIONS
 from dragoman.adapters.tokens import PREFIX, digest_of, is_prefix, make_key_id, make_token
+from dragoman.declaration import (
+    ALIAS_NAME,
+    CATEGORIES,
+    MOST_A_DAY,
+    Declaration,
+    is_agent_name,
+    is_organization_name,
+    is_title,
+)
 from dragoman.model import (
     Agent,
     Alias,
@@ -35,13 +45,10 @@ from dragoman.model import (
     Organization,
     Rate,
     Rotation,
-    rate_text,
 )
-from dragoman.ports import AdministrationError, Noun
+from dragoman.plan import Plan
+from dragoman.ports import AdministrationError, Noun, Prune
 
-_TITLE_LENGTH: Final = 128
-_AGENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_ALIAS_NAME: Final = re.compile(r"[!-~]{1,256}", re.ASCII)
 _SCOPE: Final = re.compile(r"[a-z][a-z0-9:._-]{0,63}", re.ASCII)
 
 
@@ -75,33 +82,6 @@ class Ingredients:
 
 
 @attrs.frozen(kw_only=True)
-class _Change:
-    """A transaction that writes, at *time*; *notes* say what it has changed."""
-
-    connection: AsyncConnection
-    command: str
-    time: datetime
-    notes: list[dict[str, object]] = attrs.field(factory=list, init=False)
-
-    async def put(self, table: Table, kind: str, subject: str, values: Mapping[str, object]) -> Stored:
-        """Add a row and return it."""
-        self.note(kind, subject)
-        made = insert(table).values(id=subject, created=milliseconds(self.time), **values).returning(*table.c)
-        return (await self.connection.execute(made)).one()
-
-    def note(self, kind: str, subject: str) -> None:
-        """Say that one thing is changed."""
-        at = milliseconds(self.time)
-        self.notes.append({"at": at, "command": self.command, "kind": kind, "subject": subject})
-
-    async def close(self) -> None:
-        """Leave the audit rows and raise the revision, if anything has changed."""
-        if self.notes:
-            await self.connection.execute(insert(AUDIT), self.notes)
-            await self.connection.execute(update(REVISION).values(number=REVISION.c.number + 1))
-
-
-@attrs.frozen(kw_only=True)
 class StoreAdministration:
     """Fits the port `Administration`."""
 
@@ -110,11 +90,13 @@ class StoreAdministration:
     _ingredients: Ingredients
     _one_writer: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
-    async def create_organization(self, name: str, *, rate: Rate | None = None) -> Entry[Organization]:
+    async def create_organization(
+        self, name: str, *, rate: Rate | None = None, token_rate: Rate | None = None
+    ) -> Entry[Organization]:
         """Make an organisation."""
-        _require(_is_title(name) and not _is_uuid(name), "an organisation's name is 1 to 128 characters, and no uuid")
+        _require(is_organization_name(name), "an organisation's name is 1 to 128 characters, and no uuid")
         async with self._change("orgs create") as change:
-            values = {"name": name, "rate": _stored(rate)}
+            values = {"name": name, "rate": rate_column(rate), "token_rate": rate_column(token_rate)}
             taken = f"there is an organisation {name!r} already; choose another name, or revoke it first"
             return await self._put(change, Organization, self._ingredients.id(), values, taken)
 
@@ -127,12 +109,17 @@ class StoreAdministration:
         prefix: str | None = None,
         expires: datetime | None = None,
         rate: Rate | None = None,
+        token_rate: Rate | None = None,
+        daily_requests: int | None = None,
+        daily_tokens: int | None = None,
     ) -> IssuedKey:
         """Make a key of the *organization*."""
         prefix = PREFIX if prefix is None else prefix
         _require(is_prefix(prefix), "a prefix is 1 to 16 letters and digits")
-        _require(name is None or _is_title(name), "a key's name is 1 to 128 characters")
+        _require(name is None or is_title(name), "a key's name is 1 to 128 characters")
         _require(scopes and all(map(_SCOPE.fullmatch, scopes)), "a scope is a word in lower case, such as chat")
+        for a_day in (daily_requests, daily_tokens):
+            _require(a_day is None or 1 <= a_day <= MOST_A_DAY, f"what a key has a day is from 1 to {MOST_A_DAY}")
         async with self._change("keys create") as change:
             _require(expires is None or expires > change.time, "a key must expire in the future")
             owner = await self._in_force(change.connection, Organization, organization)
@@ -143,13 +130,16 @@ class StoreAdministration:
                 prefix=prefix,
                 scopes=list_text(scopes),
                 expires=None if expires is None else milliseconds(expires),
-                rate=_stored(rate),
+                rate=rate_column(rate),
+                token_rate=rate_column(token_rate),
+                daily_requests=daily_requests,
+                daily_tokens=daily_tokens,
             )
 
     async def create_agent(self, organization: str, name: str) -> Entry[Agent]:
         """Make an agent of the *organization*, in which its name is unique."""
         wanted = "an agent's name is 1 to 64 letters, digits, dots, hyphens and underscores, and no uuid"
-        _require(_AGENT_NAME.fullmatch(name) and not _is_uuid(name), wanted)
+        _require(is_agent_name(name), wanted)
         async with self._change("agents create") as change:
             owner = await self._in_force(change.connection, Organization, organization)
             taken = f"{owner.noun.name!r} has an agent {name!r} already; choose another name, or revoke it first"
@@ -165,10 +155,11 @@ class StoreAdministration:
         category: str,
         visible_to: Sequence[str] | None = None,
         rate: Rate | None = None,
+        token_rate: Rate | None = None,
     ) -> Entry[Alias]:
         """Make an alias, which every organisation sees, or those that *visible_to* names."""
-        _require(_ALIAS_NAME.fullmatch(name), "an alias is 1 to 256 visible ASCII characters")
-        _require(_is_title(display_name), "a display name is 1 to 128 characters")
+        _require(re.fullmatch(ALIAS_NAME, name, re.ASCII), "an alias is 1 to 256 visible ASCII characters")
+        _require(is_title(display_name), "a display name is 1 to 128 characters")
         _require(description.isprintable(), "a description is one line of text")
         _require(category in CATEGORIES, f"a category is one of {', '.join(CATEGORIES)}")
         async with self._change("aliases create") as change:
@@ -181,7 +172,8 @@ class StoreAdministration:
                 "description": description,
                 "category": category,
                 "visible_to": seeing,
-                "rate": _stored(rate),
+                "rate": rate_column(rate),
+                "token_rate": rate_column(token_rate),
             }
             taken = f"there is an alias {name!r} already; choose another name, or revoke it first"
             return await self._put(change, Alias, name, values, taken)
@@ -209,7 +201,7 @@ class StoreAdministration:
                 return found
             change.note(shelf.kind, found.noun.id)
             ended = {"revoked": milliseconds(change.time)}
-            row = await self._amend(change, shelf.table, found.noun.id, ended)
+            row = await change.amend(shelf.table, found.noun.id, ended)
             [entry] = each(shelf.kind, [row], shelf.read(Reader()))
             return entry
 
@@ -228,25 +220,37 @@ class StoreAdministration:
                 prefix=noun.prefix,
                 scopes=list_text(noun.scopes),
                 expires=None if noun.expires is None else milliseconds(_as_long(noun.expires, old.created, time)),
-                rate=_stored(noun.rate),
+                rate=rate_column(noun.rate),
+                token_rate=rate_column(noun.token_rate),
+                daily_requests=noun.daily_requests,
+                daily_tokens=noun.daily_tokens,
             )
             end = time + overlap if noun.expires is None else min(time + overlap, noun.expires)
             ending = {"expires": milliseconds(end), "successor": issued.entry.noun.id}
             change.note("key", noun.id)
-            [replaced] = each("key", [await self._amend(change, KEYS, noun.id, ending)], Reader().key)
+            [replaced] = each("key", [await change.amend(KEYS, noun.id, ending)], Reader().key)
             return Rotation(issued=issued, replaced=replaced)
 
+    async def apply(self, declaration: Declaration, *, prune: Prune = Prune.NOTHING, dry_run: bool = False) -> Plan:
+        """Make what is in force what *declaration* says, and return what that took."""
+        async with self._change("apply", keep=not dry_run) as change:
+            return await Apply(change=change, new_id=self._ingredients.id, prune=prune).run(declaration)
+
     @asynccontextmanager
-    async def _change(self, command: str) -> AsyncIterator[_Change]:
+    async def _change(self, command: str, *, keep: bool = True) -> AsyncIterator[Change]:
+        """Give a transaction, which is kept when the block has ended, unless it is said that it is not to be."""
         # Tasks of one process would wait for each other in SQLite, which does not queue them: here they are queued.
         async with self._one_writer:
             with telling(self._path):
                 async with writing(self._engine) as connection:
-                    change = _Change(connection=connection, command=command, time=self._ingredients.now())
+                    change = Change(connection=connection, command=command, time=self._ingredients.now())
                     yield change
-                    await change.close()
+                    if keep:
+                        await change.close()
+                    else:
+                        await connection.rollback()
 
-    async def _issue(self, change: _Change, **values: Any) -> IssuedKey:  # noqa: ANN401 - columns of a key
+    async def _issue(self, change: Change, **values: Any) -> IssuedKey:  # noqa: ANN401 - columns of a key
         pepper = await pepper_of(change.connection, self._path)
         if pepper is None:
             pepper = make_pepper(self._path, self._ingredients.random)
@@ -257,7 +261,7 @@ class StoreAdministration:
         return IssuedKey(entry=entry, token=token)
 
     async def _put(
-        self, change: _Change, noun: type[Noun], subject: str, values: Mapping[str, object], taken: str
+        self, change: Change, noun: type[Noun], subject: str, values: Mapping[str, object], taken: str
     ) -> Entry[Noun]:
         shelf = _shelf(noun)
         try:
@@ -266,10 +270,6 @@ class StoreAdministration:
             raise AdministrationError(taken) from None
         [entry] = each(shelf.kind, [row], shelf.read(Reader()))
         return entry
-
-    async def _amend(self, change: _Change, table: Table, subject: str, values: Mapping[str, object]) -> Stored:
-        amended = update(table).where(table.c.id == subject, table.c.revoked.is_(None)).values(values)
-        return (await change.connection.execute(amended.returning(*table.c))).one()
 
     async def _in_force(self, connection: AsyncConnection, noun: type[Noun], named: str) -> Entry[Noun]:
         found = await self._find(connection, noun, named)
@@ -309,28 +309,12 @@ def _names(table: Table, named: str) -> ColumnElement[bool]:
     return table.c.id == (named.lower() if table is AGENTS else named)
 
 
-def _stored(rate: Rate | None) -> str | None:
-    return None if rate is None else rate_text(rate)
-
-
 def _as_long(expires: datetime, created: datetime, now: datetime) -> datetime:
     """Return when what is made *now* ends, which lives as long as what was *created* until it *expires*."""
     try:
         return now + (expires - created)
     except OverflowError:  # beyond the last year there is
         return expires
-
-
-def _is_title(text: str) -> bool:
-    return 1 <= len(text) <= _TITLE_LENGTH and text.isprintable() and text == text.strip()
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _require(kept: object, rule: str) -> None:

@@ -1,7 +1,7 @@
 """Follows the store: what another process changes there is obeyed here (ADR-0029).
 
 Laws of this file:
-- What is in force is replaced whole, by one assignment, and only by what could be read whole.
+- What is in force is replaced whole, by one assignment, and only by what could be read whole and no watcher keeps out.
 - A change of state is told once; a store that stays bad is looked at again and again, in silence.
 """
 
@@ -89,7 +89,7 @@ class _Follower:
         if await read_revision(engine, self._path) == self._seen:
             return
         snapshot = await read_snapshot(engine, self._path)
-        self._current.directory = await asyncio.to_thread(self._build, snapshot.contents)
+        self._current.put_in_force(await asyncio.to_thread(self._build, snapshot.contents))
         self._seen = snapshot.revision
 
     async def close(self) -> None:

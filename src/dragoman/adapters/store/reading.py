@@ -8,28 +8,45 @@ Laws of this file:
 
 import asyncio
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, Table, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from dragoman.adapters.directory import Contents, KnownKey
 from dragoman.adapters.store.opening import require_head, telling
 from dragoman.adapters.store.pepper import read_pepper, require_pepper
-from dragoman.adapters.store.rows import Reader, Stored, digest, each, moment, text
-from dragoman.adapters.store.tables import AGENTS, ALIASES, KEYS, ORGANIZATIONS, REVISION
-from dragoman.model import KeyId, Principal
+from dragoman.adapters.store.rows import Reader, Stored, digest, each, moment, quantity, text
+from dragoman.adapters.store.tables import AGENTS, ALIASES, GUARDRAILS, KEYS, ORGANIZATIONS, PROVIDERS, REVISION
+from dragoman.model import Alias, Guardrail, KeyId, Organization, Principal, Provider
+from dragoman.ports import StoreError
 
 _PORTION: Final = 500
 """How many rows come at once."""
 
-_ORGANIZATIONS: Final = select(ORGANIZATIONS).where(ORGANIZATIONS.c.revoked.is_(None))
+
+def in_force(table: Table) -> Select[*tuple[Any, ...]]:
+    """Return what selects the rows of *table* that are not revoked, in the order in which they were made."""
+    return select(table).where(table.c.revoked.is_(None)).order_by(table.c.number)
+
+
+_ORGANIZATIONS: Final = in_force(ORGANIZATIONS)
 _KEYS: Final = (
-    select(KEYS.c.id, KEYS.c.organization, KEYS.c.scopes, KEYS.c.rate, KEYS.c.digest, KEYS.c.expires)
+    select(
+        KEYS.c.id,
+        KEYS.c.organization,
+        KEYS.c.scopes,
+        KEYS.c.rate,
+        KEYS.c.digest,
+        KEYS.c.expires,
+        KEYS.c.token_rate,
+        KEYS.c.daily_requests,
+        KEYS.c.daily_tokens,
+    )
     .join_from(KEYS, ORGANIZATIONS)
     .where(KEYS.c.revoked.is_(None), ORGANIZATIONS.c.revoked.is_(None))
     .order_by(KEYS.c.number)
@@ -40,7 +57,9 @@ _AGENTS: Final = (
     .where(AGENTS.c.revoked.is_(None), ORGANIZATIONS.c.revoked.is_(None))
     .order_by(AGENTS.c.number)
 )
-_ALIASES: Final = select(ALIASES).where(ALIASES.c.revoked.is_(None)).order_by(ALIASES.c.number)
+_ALIASES: Final = in_force(ALIASES)
+_PROVIDERS: Final = in_force(PROVIDERS)
+_GUARDRAILS: Final = in_force(GUARDRAILS)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +70,9 @@ class _Rows:
     keys: Sequence[Stored]
     agents: Sequence[Stored]
     aliases: Sequence[Stored]
+    providers: Sequence[Stored]
+    guardrails: Sequence[Stored]
+    catalogued: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -89,6 +111,9 @@ async def read_snapshot(engine: AsyncEngine, path: Path) -> Snapshot:
                     keys=await _rows(connection, _KEYS),
                     agents=await _rows(connection, _AGENTS),
                     aliases=await _rows(connection, _ALIASES),
+                    providers=await _rows(connection, _PROVIDERS),
+                    guardrails=await _rows(connection, _GUARDRAILS),
+                    catalogued=bool(await connection.scalar(select(exists().select_from(ALIASES)))),
                 )
         return Snapshot(revision=revision, contents=await asyncio.to_thread(_contents, pepper or b"", rows))
 
@@ -142,21 +167,53 @@ def _contents(pepper: bytes, rows: _Rows) -> Contents:
     }
 
     def known(row: Stored) -> tuple[str, KnownKey]:
-        key, organization, scopes, rate, stored_digest, expires = row  # PERF: by name it takes a quarter longer
-        owner = organizations[organization]
+        key, organization, scopes, rate, stored_digest, expires, token_rate, daily_requests, daily_tokens = row
+        owner = organizations[organization]  # PERF: by name it takes a quarter longer
         principal = Principal(
             organization=owner.id,
             key=KeyId(text(key)),
             scopes=reader.words(scopes),
             organization_rate=owner.rate,
             key_rate=None if rate is None else reader.rate(rate),
+            organization_token_rate=owner.token_rate,
+            key_token_rate=None if token_rate is None else reader.rate(token_rate),
+            daily_requests=None if daily_requests is None else quantity(daily_requests),
+            daily_tokens=None if daily_tokens is None else quantity(daily_tokens),
         )
         end = None if expires is None else moment(expires)
         return key, KnownKey(digest=digest(stored_digest), principal=principal, expires=end)
 
-    return Contents(
+    contents = Contents(
         pepper=pepper,
         keys=dict(each("key", rows.keys, known)),
         agents=tuple(entry.noun for entry in each("agent", rows.agents, reader.agent)),
+        organizations=tuple(organizations.values()),
         aliases=tuple(entry.noun for entry in each("alias", rows.aliases, reader.alias)),
+        providers={entry.noun.name: entry.noun for entry in each("provider", rows.providers, reader.provider)},
+        guardrails={entry.noun.key: entry.noun for entry in each("guardrail", rows.guardrails, reader.guardrail)},
+        catalogued=rows.catalogued,
     )
+    for complaint in dangling(contents.organizations, contents.aliases, contents.providers, contents.guardrails):
+        message = f"{complaint}, which is not there"
+        raise StoreError(message)
+    return contents
+
+
+def dangling(
+    organizations: Collection[Organization],
+    aliases: Collection[Alias],
+    providers: Mapping[str, Provider],
+    guardrails: Mapping[str, Guardrail],
+) -> Iterator[str]:
+    """Yield what names a provider or guardrail that is not in force, and its name."""
+    for organization in organizations:
+        for key in organization.guardrails:
+            if key not in guardrails:
+                yield f"the organisation {organization.name!r} in the store names the guardrail {key!r}"
+    for alias in aliases:
+        for key in alias.guardrails:
+            if key not in guardrails:
+                yield f"the alias {alias.id!r} in the store names the guardrail {key!r}"
+        for target in alias.targets:
+            if target.provider not in providers:
+                yield f"the alias {alias.id!r} in the store names the provider {target.provider!r}"

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-dragoman/adapters/identity/_pb/identity.proto\x12\x14\x64ragoman.identity.v1\"%\n\x14ValidateTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\xb9\x01\n\x15ValidateTokenResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x1e\n\x11organization_rate\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08key_rate\x18\x06 \x01(\tH\x01\x88\x01\x01\x42\x14\n\x12_organization_rateB\x0b\n\t_key_rate\">\n\x14ValidateAgentRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\r\n\x05named\x18\x02 \x01(\t\"F\n\x15ValidateAgentResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t2\xe5\x01\n\x0fIdentityService\x12h\n\rValidateToken\x12*.dragoman.identity.v1.ValidateTokenRequest\x1a+.dragoman.identity.v1.ValidateTokenResponse\x12h\n\rValidateAgent\x12*.dragoman.identity.v1.ValidateAgentRequest\x1a+.dragoman.identity.v1.ValidateAgentResponseB9\n\x14\x64ragoman.identity.v1P\x01Z\x1f\x64ragoman/identity/v1;identityv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-dragoman/adapters/identity/_pb/identity.proto\x12\x14\x64ragoman.identity.v1\"%\n\x14ValidateTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x87\x03\n\x15ValidateTokenResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x1e\n\x11organization_rate\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08key_rate\x18\x06 \x01(\tH\x01\x88\x01\x01\x12$\n\x17organization_token_rate\x18\x07 \x01(\tH\x02\x88\x01\x01\x12\x1b\n\x0ekey_token_rate\x18\x08 \x01(\tH\x03\x88\x01\x01\x12\x1b\n\x0e\x64\x61ily_requests\x18\t \x01(\x04H\x04\x88\x01\x01\x12\x19\n\x0c\x64\x61ily_tokens\x18\n \x01(\x04H\x05\x88\x01\x01\x42\x14\n\x12_organization_rateB\x0b\n\t_key_rateB\x1a\n\x18_organization_token_rateB\x11\n\x0f_key_token_rateB\x11\n\x0f_daily_requestsB\x0f\n\r_daily_tokens\">\n\x14ValidateAgentRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\r\n\x05named\x18\x02 \x01(\t\"F\n\x15ValidateAgentResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t2\xe5\x01\n\x0fIdentityService\x12h\n\rValidateToken\x12*.dragoman.identity.v1.ValidateTokenRequest\x1a+.dragoman.identity.v1.ValidateTokenResponse\x12h\n\rValidateAgent\x12*.dragoman.identity.v1.ValidateAgentRequest\x1a+.dragoman.identity.v1.ValidateAgentResponseB9\n\x14\x64ragoman.identity.v1P\x01Z\x1f\x64ragoman/identity/v1;identityv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALIDATETOKENREQUEST']._serialized_start=71
   _globals['_VALIDATETOKENREQUEST']._serialized_end=108
   _globals['_VALIDATETOKENRESPONSE']._serialized_start=111
-  _globals['_VALIDATETOKENRESPONSE']._serialized_end=296
-  _globals['_VALIDATEAGENTREQUEST']._serialized_start=298
-  _globals['_VALIDATEAGENTREQUEST']._serialized_end=360
-  _globals['_VALIDATEAGENTRESPONSE']._serialized_start=362
-  _globals['_VALIDATEAGENTRESPONSE']._serialized_end=432
-  _globals['_IDENTITYSERVICE']._serialized_start=435
-  _globals['_IDENTITYSERVICE']._serialized_end=664
+  _globals['_VALIDATETOKENRESPONSE']._serialized_end=502
+  _globals['_VALIDATEAGENTREQUEST']._serialized_start=504
+  _globals['_VALIDATEAGENTREQUEST']._serialized_end=566
+  _globals['_VALIDATEAGENTRESPONSE']._serialized_start=568
+  _globals['_VALIDATEAGENTRESPONSE']._serialized_end=638
+  _globals['_IDENTITYSERVICE']._serialized_start=641
+  _globals['_IDENTITYSERVICE']._serialized_end=870
 # @@protoc_insertion_point(module_scope)

@@ -13,20 +13,28 @@ class ValidateTokenRequest(_message.Message):
     def __init__(self, token: _Optional[str] = ...) -> None: ...
 
 class ValidateTokenResponse(_message.Message):
-    __slots__ = ("valid", "organization_id", "key_id", "scopes", "organization_rate", "key_rate")
+    __slots__ = ("valid", "organization_id", "key_id", "scopes", "organization_rate", "key_rate", "organization_token_rate", "key_token_rate", "daily_requests", "daily_tokens")
     VALID_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_RATE_FIELD_NUMBER: _ClassVar[int]
     KEY_RATE_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATION_TOKEN_RATE_FIELD_NUMBER: _ClassVar[int]
+    KEY_TOKEN_RATE_FIELD_NUMBER: _ClassVar[int]
+    DAILY_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    DAILY_TOKENS_FIELD_NUMBER: _ClassVar[int]
     valid: bool
     organization_id: str
     key_id: str
     scopes: _containers.RepeatedScalarFieldContainer[str]
     organization_rate: str
     key_rate: str
-    def __init__(self, valid: _Optional[bool] = ..., organization_id: _Optional[str] = ..., key_id: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., organization_rate: _Optional[str] = ..., key_rate: _Optional[str] = ...) -> None: ...
+    organization_token_rate: str
+    key_token_rate: str
+    daily_requests: int
+    daily_tokens: int
+    def __init__(self, valid: _Optional[bool] = ..., organization_id: _Optional[str] = ..., key_id: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., organization_rate: _Optional[str] = ..., key_rate: _Optional[str] = ..., organization_token_rate: _Optional[str] = ..., key_token_rate: _Optional[str] = ..., daily_requests: _Optional[int] = ..., daily_tokens: _Optional[int] = ...) -> None: ...
 
 class ValidateAgentRequest(_message.Message):
     __slots__ = ("organization_id", "named")
