@@ -298,10 +298,9 @@ def _provide(providers: Providers, router: Router, directory: Directory) -> None
     Raises:
         StoreError: naming what of them cannot be used.
     """
-    for guardrail in directory.guardrails_in_force:
-        if problems := check(guardrail):
-            message = f"guardrail {guardrail.key}: {'; '.join(problems)}"
-            raise StoreError(message)
+    problems = [f"guardrail {one.key}: {problem}" for one in directory.guardrails_in_force for problem in check(one)]
+    if problems:
+        raise StoreError("; ".join(problems))
     try:
         providers.replace(directory.providers.values())
     except ProviderError as error:

@@ -50,7 +50,9 @@ def test_a_completion_goes_out_in_an_envelope_of_our_own() -> None:
     ) == read(theirs | {"usage": usage})
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}])
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": -1}, {"prompt_tokens": -1, "completion_tokens": -1, "total_tokens": -2}]
+)
 def test_usage_that_is_not_stated_is_none(usage: object) -> None:
     """It is not told either: whoever counts tells it."""
     whole = read(answer({"content": "Hi"}) | {"usage": usage})
