@@ -149,9 +149,10 @@ def whole(script: Script) -> Document:
             "role": "assistant",
             "content": None if choice.content is None else "".join(choice.content),
             "refusal": None if choice.refusal is None else "".join(choice.refusal),
-            "tool_calls": [_whole_call(call) for call in choice.calls],
             "annotations": choice.citations,
         }
+        if choice.calls or script.manner.extras:
+            message["tool_calls"] = [_whole_call(call) for call in choice.calls]
         if choice.function is not None:
             message["function_call"] = {"name": choice.function[0], "arguments": "".join(choice.function[1])}
         stated: Document = {"index": index, "message": message, "finish_reason": choice.reason}
