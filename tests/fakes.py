@@ -74,9 +74,11 @@ ALIASES: Final[Mapping[OrganizationId, Sequence[Alias]]] = {
 def fixed_sources(monotonic: Callable[[], float] | None = None) -> Sources:
     """Return a clock that stands still, a stopwatch that gains a millisecond a look, and ids that never change."""
     ticks: Iterator[int] = count()
+    seconds = monotonic or (lambda: next(ticks) / 1000)
     return Sources(
         now=lambda: NOW,
-        monotonic=monotonic or (lambda: next(ticks) / 1000),
+        monotonic=seconds,
+        nanoseconds=lambda: round(seconds() * SECOND),
         request_id=lambda: REQUEST_ID,
         trace_id=lambda: TRACE_ID,
     )

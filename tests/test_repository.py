@@ -139,7 +139,7 @@ def test_handlers_and_operations_are_the_same() -> None:
     assert set(HANDLERS) == set(Source().operations)
 
 
-BORROWED = ('scope.get("client")', "ssl.PROTOCOL_TLS_CLIENT", "prometheus_client")
+BORROWED = ('scope.get("client")', '"client": get_remote_addr(', "ssl.PROTOCOL_TLS_CLIENT", "prometheus_client")
 """What others have named: ASGI the peer of a socket, Python one end of TLS, and Prometheus its library."""
 
 

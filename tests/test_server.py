@@ -215,7 +215,7 @@ def test_nothing_but_events_is_logged(gateway: Served) -> None:
 
 def test_a_presented_answer_is_written_as_http() -> None:
     """An answer is written with its status line, its headers in order, and the framing of its body."""
-    headers = [("x-a", "1"), ("connection", "close")]
+    headers = [(b"x-a", b"1"), (b"connection", b"close")]
     fields = b"x-a: 1\r\nconnection: close\r\ncontent-type: application/json\r\n"
 
     with_body = raw_response(Presented(status=400, headers=headers, body=b"{}"))

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from dragoman.contract.mould import HOLE, Mould
 from dragoman.contract.operation import Form, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.admitted import Admitted
@@ -37,7 +38,7 @@ from dragoman.translate.chat import ChatStream
 from dragoman.translate.completion import completion
 from dragoman.translate.embeddings import embedding_list
 from dragoman.translate.grammar import GrammarError
-from dragoman.translate.sse import DONE, frame
+from dragoman.translate.sse import DONE, frame, framed
 from dragoman.translate.usage import usage_document, usage_of
 
 T = TypeVar("T")
@@ -230,18 +231,21 @@ class ChatEvents:
     _window: _Window | None
     _form: Form
     _broken: GrammarError | UpstreamError | None = None
+    _moulds: dict[int, Mould | None] = attrs.field(factory=dict, init=False)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the events that arrive together, as soon as they do."""
         account, window = self._account, self._window
         try:
             async for arrived in self._routed.value:
-                said = self._sound(arrived)
-                if said:
-                    account.begin()
-                if window is not None:
-                    said = window.passing(said)
-                frames = self._frames(said)
+                frames = self._plain(arrived[0]) if window is None and len(arrived) == 1 else None
+                if frames is None:
+                    said = self._sound(arrived)
+                    if said:
+                        account.begin()
+                    if window is not None:
+                        said = window.passing(said)
+                    frames = self._frames(said)
                 if frames:
                     yield frames
                 self._require_unbroken()
@@ -268,6 +272,20 @@ class ChatEvents:
     async def aclose(self) -> None:
         """Close what is open, and settle; a caller who has left is settled with what he got."""
         await self._end(GeneratorExit())
+
+    def _plain(self, arrived: Document) -> bytes | None:
+        """Return a chunk that is but a piece of text as it goes out, or None where it is none.
+
+        PERF: nearly every chunk is; what stands around the text is cut down and judged once.
+        """
+        piece = self._grammar.piece(arrived)
+        if piece is None:
+            return None
+        index, text = piece
+        if index not in self._moulds:
+            self._moulds[index] = self._form.mould(self._grammar.chunk(index, HOLE))
+        mould = self._moulds[index]
+        return self._frames([self._grammar.chunk(index, text)]) if mould is None else framed(mould.filled(text))
 
     def _sound(self, arrived: Sequence[Document]) -> Sequence[Document]:
         """Return what goes on of the chunks that *arrived*; one that is none is noted, and goes behind those before."""

@@ -28,14 +28,27 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Rate:
-    """How much a subject may: *count* requests per *period* (nanoseconds), *burst* of them at once."""
+    """How much a subject may: *count* requests per *period* (nanoseconds), *burst* of them at once.
+
+    *bucket* is what all of them are, in nanoseconds times the count; *window* the seconds until an empty one is full.
+    """
 
     count: int
     period: int
     burst: int
+    bucket: int = attrs.field(init=False, eq=False, repr=False)
+    window: int = attrs.field(init=False, eq=False, repr=False)
+
+    @bucket.default
+    def _bucket(self) -> int:
+        return self.burst * self.period
+
+    @window.default
+    def _window(self) -> int:
+        return -(-self.bucket // (self.count * SECOND))
 
 
-@attrs.define(kw_only=True)  # PERF: what is frozen takes three times as long to make; each limit of a request makes one
+@attrs.define  # PERF: what is frozen takes three times as long to make; each limit of a request makes one
 class Quota:
     """What is left of a limit after it was asked: *remaining* requests at once, and all of them after *reset*.
 
@@ -48,7 +61,7 @@ class Quota:
     limited: bool
     remaining: int
     reset: int
-    retry: int
+    retry: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -361,7 +374,7 @@ def valid_request_id(stated: object) -> str | None:
     return stated if isinstance(stated, str) and _REQUEST_ID.fullmatch(stated) else None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, slots=False)  # so that `vars` tells its fields
 class RequestEvent:
     """The one log event of a request (ADR-0015): every field that may be logged, and no other.
 

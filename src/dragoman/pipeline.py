@@ -87,7 +87,7 @@ def possible_refusals(route: Route) -> frozenset[Kind]:
         kinds |= {Kind.MISSING_CREDENTIAL, Kind.INVALID_CREDENTIAL, Kind.IDENTITY_UNAVAILABLE}
     if operation.scopes:
         kinds.add(Kind.INSUFFICIENT_SCOPE)
-    if any(parameter.fallible for parameter in operation.parameters):
+    if operation.judged:
         kinds.add(Kind.INVALID_PARAMETER)
     if operation.traits.organization_parameter is not None:
         kinds.add(Kind.ORGANIZATION_MISMATCH)

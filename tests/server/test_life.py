@@ -1,5 +1,6 @@
 """How a process lives and ends, with one worker and with two: real processes, and real signals (ADR-0033)."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -273,6 +274,7 @@ class Recorder:
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             self.notes.append("answered")
+            await asyncio.sleep(0)  # something is done behind the answer
         finally:
             self.notes.append("left")
 
@@ -313,6 +315,19 @@ def test_the_hooks_of_the_end_run_behind_the_last_request(grace: float, answered
 
     assert ["lifespan.startup", "asked", *answered, "left", "lifespan.shutdown"] == recorder.notes
     assert [] == recorder.reported
+
+
+@confirms("ADR-0047.R1")
+def test_requests_of_one_connection_are_served_one_after_the_other() -> None:
+    """Of requests that come at once none begins before all that is done for the one before it is done."""
+    asked = b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n"
+    with recording(Ending(delay=0, grace=PATIENCE)) as (recorder, _, port):
+        with socket.create_connection((LOOPBACK, port), PATIENCE) as line:
+            line.sendall(3 * asked)
+            assert [204, 204, 204] == [read_answer(line).status for _ in range(3)]
+        assert comes_true(lambda: recorder.notes.count("left") == 3)
+
+    assert ["lifespan.startup", *(["asked", "answered", "left"] * 3), "lifespan.shutdown"] == recorder.notes
 
 
 def test_a_caller_who_is_about_to_ask_is_answered_at_the_end() -> None:

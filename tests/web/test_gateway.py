@@ -110,7 +110,8 @@ def test_malformed_http_has_the_contracts_answer_and_one_event(house: House) -> 
     presented = house.app.refuse(Kind.MALFORMED_HTTP, {"headers": []})
 
     assert (400, b'"malformed_http"') == (presented.status, (presented.body or b"").split(b'"code":')[1].split(b",")[0])
-    assert ["x-request-id", "x-trace-id", "x-response-time", "connection"] == [name for name, _ in presented.headers]
+    names = [name for name, _ in presented.headers]
+    assert [b"x-request-id", b"x-trace-id", b"x-response-time", b"connection"] == names
     assert (400, "malformed_http") == (house.log.event["status"], house.log.event["refusal"])
 
 
@@ -299,7 +300,8 @@ def test_what_the_server_refuses_has_the_shape_of_its_mount(
     presented = house.app.refuse(Kind.INVALID_HOST, head)
 
     assert example(document, "invalid_host") == json.loads(presented.body or b"")
-    assert ("close", REQUEST_ID) == tuple(dict(presented.headers)[name] for name in ("connection", "x-request-id"))
+    told = dict(presented.headers)
+    assert (b"close", REQUEST_ID.encode()) == (told[b"connection"], told[b"x-request-id"])
     event = house.log.event
     assert ("GET", mount, REQUEST_ID, 400) == (
         event["method"],
@@ -338,7 +340,7 @@ def test_malformed_http_has_the_prefix_too() -> None:
     """What is no HTTP is answered in the shape of the first mount, with an id of its form."""
     presented = build_house({"/first": PREFIXED}).app.refuse(Kind.MALFORMED_HTTP, {"headers": []})
 
-    assert f"req_{REQUEST_ID}" == dict(presented.headers)["x-request-id"]
+    assert f"req_{REQUEST_ID}".encode() == dict(presented.headers)[b"x-request-id"]
 
 
 def test_of_a_request_that_was_refused_before_it_was_one_nothing_comes() -> None:

@@ -13,6 +13,7 @@ import attrs
 import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 
+from dragoman.contract.mould import PIECE, ignores_text
 from dragoman.contract.operation import DECODERS, Body, Form, Operation, Parameter, Success
 from dragoman.contract.projection import build_projection
 from dragoman.contract.refusals import Answer, Refusals, read_anywhere, read_headers, read_refusals
@@ -213,7 +214,11 @@ class _Compiler:
     def _form(self, schema: Mapping[str, Any]) -> Form:
         root = {"allOf": [schema], "components": {"schemas": self.document.get("components", {}).get("schemas", {})}}
         validator = Draft202012Validator(root)
-        return Form(project=build_projection(self.document, schema), accepts=validator.is_valid)
+        return Form(
+            project=build_projection(self.document, schema),
+            accepts=validator.is_valid,
+            free=ignores_text(self.document, schema, PIECE),
+        )
 
 
 def _content_schema(document: Document, event: Mapping[str, Any]) -> Mapping[str, Any]:

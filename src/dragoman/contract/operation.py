@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from dragoman.contract.mould import Mould, mould_of
 from dragoman.contract.projection import Projection
 from dragoman.contract.refusals import Answer, Refusals
 from dragoman.contract.traits import Traits
@@ -73,10 +74,14 @@ class Body:
 
 @attrs.frozen(kw_only=True)
 class Form:
-    """What a body, or one event of a stream, must be: *project* cuts it down to what is declared, *accepts* judges."""
+    """What a body, or one event of a stream, must be: *project* cuts it down to what is declared, *accepts* judges.
+
+    *free* is whether a piece of text in it may be any text.
+    """
 
     project: Projection | None
     accepts: Callable[[object], bool]
+    free: bool = False
 
     def cut(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what may leave of *value*, which the gateway made."""
@@ -86,6 +91,11 @@ class Form:
         """Return what may leave of *value*, which somebody else made, or None where that breaks the contract."""
         cut = self.cut(value)
         return cut if self.accepts(cut) else None
+
+    def mould(self, value: Mapping[str, Any]) -> Mould | None:
+        """Return what may leave of *value* with any text where `HOLE` stands, or None where that must be judged."""
+        kept = self.kept(value) if self.free else None
+        return None if kept is None else mould_of(kept)
 
 
 @attrs.frozen(kw_only=True)
@@ -119,3 +129,9 @@ class Operation:
     body: Body | None
     success: Success | None
     refusals: Refusals
+    judged: tuple[Parameter, ...] = attrs.field(init=False, eq=False, repr=False)
+    """The parameters that a request can break."""
+
+    @judged.default
+    def _judged(self) -> tuple[Parameter, ...]:
+        return tuple(parameter for parameter in self.parameters if parameter.fallible)

@@ -44,6 +44,12 @@ class HeaderRule:
     constant: str | None = None
     source: str | None = None
     required: bool = False
+    field: bytes = attrs.field(init=False, eq=False, repr=False)
+    """The name as it goes over the wire."""
+
+    @field.default
+    def _field(self) -> bytes:
+        return self.name.encode("ascii")
 
 
 @attrs.frozen(kw_only=True)

@@ -52,10 +52,10 @@ def check_parameters(
     operation: Operation, *, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
     """Refuse a parameter that is missing or breaks its schema. *headers* are named in lower case."""
+    if not operation.judged:
+        return
     sources = {"path": path, "query": query, "header": headers}
-    for parameter in operation.parameters:
-        if not parameter.fallible:
-            continue
+    for parameter in operation.judged:
         name = parameter.name.lower() if parameter.location == "header" else parameter.name
         problem = parameter.problem(sources[parameter.location].get(name))
         if problem is not None:

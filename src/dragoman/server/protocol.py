@@ -1,7 +1,7 @@
-"""uvicorn's protocol, made to keep the contract where it would not.
+"""One connection of HTTP/1.1, for uvicorn's server: what is read of it, when, and what follows.
 
 Laws of this file:
-- What uvicorn would answer in its own words is answered in the contract's (ADR-0006.R3), once a request.
+- Whatever is wrong with what arrives is answered in the contract's words (ADR-0006.R3), once a request.
 - What arrives is counted and timed (ADR-0034); a connection is read until something is wrong, and never again after.
 - A connection that is closed while the caller still sends is half-closed first, so that the answer can be read
   (ADR-0010).
@@ -10,22 +10,18 @@ Laws of this file:
 import asyncio
 import enum
 import functools
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, assert_never, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    HEADER_RE,
-    HEADER_VALUE_RE,
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
-from dragoman.errors import Kind, Refusal
+from dragoman.errors import Kind
+from dragoman.server.cycle import Cycle
 from dragoman.server.head import (
     WATCHED,
     Headers,
@@ -36,7 +32,7 @@ from dragoman.server.head import (
     without_offer,
 )
 from dragoman.server.wire import Alarm, Lingering, Wire
-from dragoman.web.context import JSON, Message, Presented
+from dragoman.web.context import JSON, Message, Presented, Scope
 from dragoman.web.gateway import Gateway
 
 CONNECT: Final = b"CONNECT"
@@ -63,107 +59,26 @@ class _NotServedError(Exception):
     """Stops the parser: what was read will not be served."""
 
 
-class Cycle(RequestResponseCycle):
-    """A request and its answer; *broken* says what went wrong with its body."""
+class Protocol(asyncio.Protocol):
+    """One connection of uvicorn's server; `config.loaded_app` is its gateway, `config.wire` what it may cost."""
 
-    broken: Kind | None = None
-
-    async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 - uvicorn's type of an app is private
-        """Let *app* answer; where it cannot, the connection is closed, and it has logged why."""
-        try:
-            await app(self.scope, self.receive, self.send)
-        except Exception:  # noqa: BLE001, S110 - PERF: contextlib.suppress takes longer
-            pass
-        finally:
-            if not self.response_complete and not self.disconnected:
-                self.transport.close()
-            self.on_response = lambda: None
-
-    async def receive(self) -> Any:  # noqa: ANN401 - an ASGI message
-        """Return the next piece of the body.
-
-        Raises:
-            Refusal: for a body that broke off: its framing is wrong, or it took too long.
-        """
-        if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.waiting_for_100_continue = False
-        if not (self.disconnected or self.response_complete or self.broken):
-            self.flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
-        if self.broken is not None:
-            raise Refusal(self.broken)
-        if self.disconnected or self.response_complete:
-            return {"type": "http.disconnect"}
-        body, self.body = self.body, bytearray()
-        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
-
-    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
-        """Send a piece of the answer, as uvicorn does, but for the head.
-
-        PERF: uvicorn searches every name and every value for what may not stand there, one by one, which takes as long
-        as the pipeline takes for a schema. All names, and all values, are searched at once here, with its own patterns.
-        """
-        if self.response_started or self.disconnected or self.flow.write_paused or not _is_plain(message):
-            await super().send(message)
-            return
-        headers = [*self.default_headers, *message["headers"]]
-        names, values = zip(*headers, strict=True)
-        if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
-            await super().send(message)  # which says what is wrong
-            return
-        head = b"\r\n".join([b"%b: %b" % header for header in headers])
-        self.response_started, self.waiting_for_100_continue, self.chunked_encoding = True, False, False
-        self.expected_content_length = next(int(value) for name, value in headers if name == b"content-length")
-        if (b"connection", b"close") in headers:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            head += b"\r\nconnection: close"
-        self.transport.write(STATUS_LINE[message["status"]] + head + b"\r\n\r\n")
-
-    def more(self, body: bytes) -> None:
-        """Take a piece of the body."""
-        self.body += body
-        self._arrived()
-
-    def end(self) -> None:
-        """Take the end of the body."""
-        self.more_body = False
-        self._arrived()
-
-    def break_off(self, kind: Kind) -> None:
-        """Take that the body will not end: it is the answer, or the connection is closed behind the one that began."""
-        if self.response_complete:
-            self.transport.close()
-        self.broken = kind
-        self.keep_alive = False
-        self._arrived()
-
-    def _arrived(self) -> None:
-        self.waiting_for_100_continue = False  # RFC 9110, section 10.1.1: who sends does not wait to be told
-        self.message_event.set()
-
-
-def _is_plain(message: Any) -> bool:  # noqa: ANN401 - an ASGI message
-    """Whether *message* is the head of an answer whose length is known, with the names that the gateway gives."""
-    if message["type"] != "http.response.start":
-        return False
-    names = [name for name, _ in message["headers"]]
-    return b"content-length" in names and b"transfer-encoding" not in names
-
-
-class Protocol(HttpToolsProtocol):
-    """One connection; `config.loaded_app` is its gateway, `config.wire` says what it may cost."""
-
-    cycle: Cycle | None  # type: ignore[assignment]
-    """The last request that has come; those before it that are not answered wait in `pipeline`, or are in work."""
-
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:  # noqa: ANN401 - uvicorn's
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:  # noqa: ANN401, ARG002 - uvicorn's
         """Take what uvicorn gives."""
-        super().__init__(config, server_state, app_state, _loop)
+        self.loop = _loop or asyncio.get_running_loop()
+        self.transport: Lingering
+        self.flow: FlowControl
+        self.parser = _parser(self)
+        self.cycle: Cycle | None = None
+        """The last request that has come; those before it that are not answered wait in `pipeline`, or are in work."""
+        self.pipeline: deque[Cycle] = deque()
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.scope: Scope = {}
+        self.server_state = server_state
         self._gateway: Gateway = config.loaded_app
         self._wire: Wire = config.wire
+        self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
+        self._base: Scope = {}  # what the scopes of all requests of the connection share
         self._stage = OPENED
         self._reading = Alarm(self.loop, self._on_late)
         self._fed = 0  # bytes since the last progress: since a head began, or since the last piece of a body
@@ -175,23 +90,50 @@ class Protocol(HttpToolsProtocol):
         self._objection: Kind | None = None
         self._offers_upgrade = False
         self._last_word: Callable[[], None] | None = None
-        self._serving: RequestResponseCycle | None = None
+        self._serving: Cycle | None = None
+        self._due: Cycle | None = None  # what is to be served next
+        self._waiting: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lost = False
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
-        lingering = Lingering(transport, self._wire, self._is_receiving)
-        super().connection_made(lingering)  # type: ignore[arg-type]
+        self.server_state.connections.add(self)
+        self.transport = Lingering(transport, self._wire, self._is_receiving)
+        self.flow = FlowControl(cast("asyncio.Transport", self.transport))
+        self._base = {
+            "type": "http",
+            "asgi": self._asgi,
+            "scheme": "http",
+            "root_path": "",
+            "server": get_local_addr(transport),
+            "client": get_remote_addr(transport),
+        }
         self._reading.set(self.loop.time() + self._wire.head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request in work that its caller has left."""
+        """Tell the requests that are not answered that their caller has left."""
         self._reading.stop()
-        if self._serving is not None and not self._serving.response_complete:
-            self._serving.disconnected = True
-            self._serving.message_event.set()
-        super().connection_lost(exc)
+        self.server_state.connections.discard(self)
+        for cycle in (self._serving, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.leave()
+        self._lost = True
+        self._wake()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment] # it and the connection hold each other
+
+    def pause_writing(self) -> None:
+        """Take that the caller reads too slowly."""
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Take that the caller has read what waited."""
+        self.flow.resume_writing()
 
     def wind_down(self) -> None:
         """Close the connection behind the answer to the last request that has come, if it is not answered yet."""
@@ -217,7 +159,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
-        if self._stage is DEAF or self.transport.draining:  # type: ignore[attr-defined]
+        if self._stage is DEAF or self.transport.draining:
             self._ignore(data)
             return
         begins = self._fed == 0 and self._stage in (OPENED, BETWEEN) and not self._in_empty_line
@@ -270,13 +212,12 @@ class Protocol(HttpToolsProtocol):
             return
         version = self.parser.get_http_version()
         head = without_offer(self.parser.get_method(), self.url, version, self.headers)
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser = _parser(self)
         self._parse(head + rest)
 
     def _ignore(self, data: bytes) -> None:
         """Drop what nobody will read, within bounds."""
-        if not self.transport.draining:  # type: ignore[attr-defined]
+        if not self.transport.draining:
             self.flow.pause_reading()  # an answer is still to be given
             return
         self._drained += len(data)
@@ -298,11 +239,17 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a head."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.scope = {**self._base, "headers": self.headers}
         self._offers_upgrade = False
         if self._stage is BETWEEN:
             self._timed = False
         self._stage = HEAD
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer, which goes nowhere."""
@@ -325,25 +272,41 @@ class Protocol(HttpToolsProtocol):
             raise _NotServedError
         self._stage, self._fed, self._body_due = BODY, 0, None
         self.headers = []  # trailers are none
-        self.cycle = self._cycle(version, expects=len(watched) > 1 and any(name == b"expect" for name, _ in watched))
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gateway.draining
+        # RFC 9110, section 10.1.1: HTTP/1.0 has no expectation.
+        expects = len(watched) > 1 and version != "1.0" and any(name == b"expect" for name, _ in watched)
+        self.cycle = cycle = Cycle(
+            self.scope,
+            self.transport,
+            self.flow,
+            self.server_state.default_headers,
+            keep_alive,
+            expects,
+            self.on_response_complete,
+        )
         if waits:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.append(cycle)
         else:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start(cycle)
 
     def _judge(self, method: bytes, version: str, watched: Headers) -> Kind | None:
-        """Complete the scope of the request, and return why it is not served, or None."""
-        scope = cast("Message", self.scope)
-        scope["method"] = method.decode("ascii")
-        scope["http_version"] = version
+        """Make the scope of the request, and return why it is not served, or None."""
         target = target_of(method, self.url)
         if target is None:
+            self.scope = {**self._base, "headers": self.headers, "method": method.decode("ascii")}
             return Kind.MALFORMED_HTTP
-        raw_path, scope["query_string"] = target
+        raw_path, query = target
         path = raw_path.decode("ascii")
-        scope["raw_path"] = raw_path
-        scope["path"] = unquote(path) if "%" in path else path
+        self.scope = {
+            **self._base,
+            "headers": self.headers,
+            "method": method.decode("ascii"),
+            "http_version": version,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+        }
         found = objection(version, watched)
         if found is not Kind.MALFORMED_HTTP and (
             len(self.headers) > self._wire.headers
@@ -352,25 +315,36 @@ class Protocol(HttpToolsProtocol):
             return Kind.HEADERS_TOO_LARGE
         return found
 
-    def _cycle(self, version: str, *, expects: bool) -> Cycle:
-        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gateway.draining
-        return Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=expects and version != "1.0",  # RFC 9110, section 10.1.1: HTTP/1.0 has no expectation
-            keep_alive=keep_alive,
-            on_response=self.on_response_complete,
-        )
+    def _start(self, cycle: Cycle) -> None:
+        """Let *cycle* be served, as soon as the one before it has ended."""
+        self._serving = self._due = cycle
+        if self._task is None:
+            self._task = self.loop.create_task(self._serve())
+        else:
+            self._wake()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's
-        self._serving = cycle
-        super()._start_asgi_task(cycle, app)
+    async def _serve(self) -> None:
+        """Serve one request after the other, until the connection is lost.
+
+        PERF: a task for each takes longer than half of what stands in this file.
+        """
+        tasks = self.server_state.tasks  # the server waits for those that are in it
+        while not self._lost or self._due is not None:
+            cycle, self._due = self._due, None
+            if cycle is not None:
+                tasks.add(self._task)
+                try:
+                    await cycle.run(self._gateway)
+                finally:
+                    tasks.discard(self._task)
+            else:
+                self._waiting = self.loop.create_future()
+                await self._waiting
+                self._waiting = None
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, unless its request is answered."""
@@ -399,7 +373,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._start(self.pipeline.popleft())
         elif self._last_word is not None:
             self._last_word()
         else:
@@ -453,15 +427,23 @@ class Protocol(HttpToolsProtocol):
                 assert_never(self._stage)
 
 
+def _parser(protocol: Protocol) -> httptools.HttpRequestParser:
+    """Return a parser that tells *protocol* what it finds."""
+    parser = httptools.HttpRequestParser(protocol)
+    # What follows a request that closes the connection is no fault of that request.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
 def raw_response(
     presented: Presented, server_headers: list[tuple[bytes, bytes]] | None = None, *, bodiless: bool = False
 ) -> bytes:
     """Return *presented* as HTTP/1.1 bytes; the connection is closed after them."""
     body = presented.body or b""
-    headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in server_headers or []]
-    headers += [*presented.headers, ("content-type", JSON), ("content-length", str(len(body)))]
-    if "connection" not in {name for name, _ in headers}:
-        headers.append(("connection", "close"))
-    lines = [f"HTTP/1.1 {presented.status} {HTTPStatus(presented.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if bodiless else body)
+    headers = [*(server_headers or []), *presented.headers]
+    headers += [(b"content-type", JSON.encode("ascii")), (b"content-length", b"%d" % len(body))]
+    if b"connection" not in {name for name, _ in headers}:
+        headers.append((b"connection", b"close"))
+    lines = [b"HTTP/1.1 %d %b" % (presented.status, HTTPStatus(presented.status).phrase.encode("ascii"))]
+    lines += [b"%b: %b" % header for header in headers]
+    return b"\r\n".join([*lines, b"", b"" if bodiless else body])

@@ -56,6 +56,9 @@ TRANSITIONS: Final[Mapping[State, Mapping[Move, State]]] = {
 _PIECE: Final = frozenset({"role", "content"})
 """What the delta of a piece of text has; some upstreams say in each of them who speaks."""
 
+_KEPT: Final = frozenset({"service_tier", "obfuscation"})
+"""What goes on of a chunk beside its choices and its usage."""
+
 
 @attrs.define(kw_only=True)
 class _Choice:
@@ -113,16 +116,41 @@ class ChatStream:
         Raises:
             GrammarError: for what is no chunk, or none that can come here.
         """
-        if type(document) is dict and "error" not in document and document.get("usage") is None:
-            choices = document.get("choices")
-            if type(choices) is list and len(choices) == 1:
-                piece = self._piece_of_text(choices[0])
-                if piece is not None:
-                    chunk = {**self._envelope, "choices": [piece]}
-                    if "service_tier" in document or "obfuscation" in document:
-                        _keep(chunk, document)
-                    return chunk
-        return self._read(document)
+        piece = self._piece_of_text(document)
+        if piece is None or type(document) is not dict:
+            return self._read(document)
+        chunk = self.chunk(*piece)
+        if not _KEPT.isdisjoint(document):
+            _keep(chunk, document)
+        return chunk
+
+    def piece(self, document: object) -> tuple[int, str] | None:
+        """Return the index of a choice and a piece of its text, if nothing else goes on of *document*, else None."""
+        if type(document) is dict and _KEPT.isdisjoint(document):
+            return self._piece_of_text(document)
+        return None
+
+    def _piece_of_text(self, document: object) -> tuple[int, str] | None:
+        """Return the index and the text of a choice that speaks, where nothing else has to be looked at, else None.
+
+        PERF: nearly every chunk is of this kind; `_read`, which could do it too, takes several times as long.
+        """
+        if type(document) is not dict or document.get("usage") is not None or "error" in document:
+            return None
+        choices = document.get("choices")
+        stated = choices[0] if type(choices) is list and len(choices) == 1 else None
+        if type(stated) is dict and stated.get("finish_reason") is None and stated.get("logprobs") is None:
+            delta, index = stated.get("delta"), stated.get("index")
+            if type(delta) is dict and type(index) is int and delta.keys() <= _PIECE:
+                content, choice = delta.get("content"), self._choices.get(index)
+                if type(content) is str and choice is not None and choice.state is State.SPEAKING:
+                    self._spoken += len(content)
+                    return index, content
+        return None
+
+    def chunk(self, index: int, text: str) -> Document:
+        """Return the chunk that goes out for a piece of *text* of the choice with this *index*."""
+        return {**self._envelope, "choices": [{"index": index, "delta": {"content": text}, "finish_reason": None}]}
 
     def end(self, *, estimate: Usage | None = None) -> Document | None:
         """Return the chunk with the usage, if it was asked for; the *estimate* where the upstream has stated none.
@@ -137,20 +165,6 @@ class ChatStream:
             return None
         usage = self.usage or estimate or Usage()
         return {**self._envelope, "choices": [], "usage": usage_document(usage, self._stated)}
-
-    def _piece_of_text(self, stated: object) -> Document | None:
-        """Return what goes out for a *stated* choice that speaks and says a piece of text, else None.
-
-        PERF: nearly every chunk is of this kind; `_read`, which could do it too, takes several times as long.
-        """
-        if type(stated) is dict and stated.get("finish_reason") is None and stated.get("logprobs") is None:
-            delta, index = stated.get("delta"), stated.get("index")
-            if type(delta) is dict and type(index) is int and delta.keys() <= _PIECE:
-                content, choice = delta.get("content"), self._choices.get(index)
-                if type(content) is str and choice is not None and choice.state is State.SPEAKING:
-                    self._spoken += len(content)
-                    return {"index": index, "delta": {"content": content}, "finish_reason": None}
-        return None
 
     def _read(self, document: object) -> Document | None:
         document = object_of(document, "chunk")

@@ -31,7 +31,12 @@ _MARK: Final = b"\xef\xbb\xbf"
 
 def frame(document: Any) -> bytes:  # noqa: ANN401 - a JSON document
     """Return the event that carries *document*."""
-    return b"data: " + orjson.dumps(document) + b"\n\n"
+    return framed(orjson.dumps(document))
+
+
+def framed(text: bytes) -> bytes:
+    """Return the event that carries *text*, which is JSON in one line."""
+    return b"data: " + text + b"\n\n"
 
 
 @attrs.define

@@ -25,10 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON: Final = "application/json"
 
 _WATCHED_AFTER: Final = 0.05
-"""Seconds until somebody looks whether the caller has left: an upstream has to be left within one second."""
-
-CONTEXT_KEY: Final = "dragoman.context"
-"""Where the ASGI scope carries the `RequestContext`."""
+"""Seconds until somebody looks whether the caller has left, or twice that: an upstream has to be left within one."""
 
 _LOOKED_AT: Final = frozenset({b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding"})
 
@@ -40,10 +37,14 @@ _TRACEPARENT: Final = re.compile(
 
 @attrs.frozen(kw_only=True)
 class Sources:
-    """Where time, ids and randomness come from. *monotonic* is in seconds; *trace_id* gives 32 hex digits."""
+    """Where time, ids and randomness come from.
+
+    *monotonic* is in seconds, *nanoseconds* the same clock for who counts in them; *trace_id* gives 32 hex digits.
+    """
 
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
+    nanoseconds: Callable[[], int]
     request_id: Callable[[], str]
     trace_id: Callable[[], str]
 
@@ -60,13 +61,13 @@ class Events(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Presented:
-    """An answer, ready to be sent. *body* is None where there is none; header names are in lower case.
+    """An answer, ready to be sent. *body* is None where there is none; names of *headers* are in lower case.
 
     One that is made while it goes out has *events* in place of a body.
     """
 
     status: int
-    headers: Sequence[tuple[str, str]]
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes | None
     media_type: str = JSON
     events: Events | None = None
@@ -78,33 +79,78 @@ class Watch:
     PERF: most answers are there before a task of its own would have been worth it, so that it begins late.
     """
 
-    __slots__ = ("_receive", "_served", "_timer", "_watching", "left")
+    __slots__ = ("_patience", "_receive", "_served", "_watching", "left")
 
     def __init__(self, receive: Receive) -> None:
         """Take what tells that the caller has left."""
-        loop = asyncio.get_running_loop()
         self.left = False
         self._receive = receive
         served = asyncio.current_task()
         assert served is not None  # noqa: S101 - it is made while a request is served
         self._served = served
         self._watching: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(_WATCHED_AFTER, self._begin)
+        self._patience = _patience()
+        self._patience.add(self)
+
+    def begin(self) -> None:
+        """Look whether the caller leaves."""
+        self._watching = asyncio.get_running_loop().create_task(self._wait())
 
     def stop(self) -> None:
         """Watch no longer."""
-        self._timer.cancel()
+        self._patience.discard(self)
         if self._watching is not None:
             self._watching.cancel()
-
-    def _begin(self) -> None:
-        self._watching = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.left = True
         self._served.cancel()
+
+
+class _Patience:
+    """The watches of one event loop that have not begun. PERF: a timer for all of them, as one costs more than they."""
+
+    __slots__ = ("_new", "_old", "_ticking", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._new: set[Watch] = set()
+        self._old: set[Watch] = set()
+        self._ticking = False
+
+    def add(self, watch: Watch) -> None:
+        """Begin *watch* after one tick, and before two."""
+        self._new.add(watch)
+        if not self._ticking:
+            self._ticking = True
+            self.loop.call_later(_WATCHED_AFTER, self._tick)
+
+    def discard(self, watch: Watch) -> None:
+        """Do not begin *watch* any more."""
+        self._new.discard(watch)
+        self._old.discard(watch)
+
+    def _tick(self) -> None:
+        for watch in self._old:
+            watch.begin()
+        self._old, self._new = self._new, set()
+        self._ticking = bool(self._old)
+        if self._ticking:
+            self.loop.call_later(_WATCHED_AFTER, self._tick)
+
+
+_patience_of_the_last: _Patience | None = None
+
+
+def _patience() -> _Patience:
+    """Return that of the running loop, which is nearly always the one of the last request."""
+    global _patience_of_the_last  # noqa: PLW0603 - a loop has no place for it; a lost one still begins what it has
+    loop = asyncio.get_running_loop()
+    if _patience_of_the_last is None or _patience_of_the_last.loop is not loop:
+        _patience_of_the_last = _Patience(loop)
+    return _patience_of_the_last
 
 
 @attrs.define(kw_only=True)

@@ -1,41 +1,40 @@
 """One mount: a Falcon app made from one compiled contract.
 
 Laws of this file:
-- Falcon routes, and nothing else of it is used: bodies, errors and OPTIONS are ours, from the contract.
-- Every responder and every error leaves the answer in the request's context; what Falcon itself would send is dropped.
+- Falcon reads the head of a request and finds its responder, and nothing else of it is used: bodies, errors and OPTIONS
+  are ours, from the contract (ADR-0006).
+
+PERF: what Falcon's app does around that takes longer than the pipeline takes for a schema, and its answer is not used.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, assert_never
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, assert_never, cast
 
 import attrs
 import falcon
 import falcon.asgi
 import orjson
+from falcon.routing import CompiledRouter
 
 from dragoman.contract import Contract, Operation
 from dragoman.errors import Kind, Refusal
 from dragoman.operations.handler import Forwarded, Made, Rendered, Reply, Streamed
 from dragoman.pipeline import Call, Pipeline, Route
 from dragoman.ports import EventLog
-from dragoman.web.context import CONTEXT_KEY, Message, Presented, RequestContext, Scope
+from dragoman.web.context import Message, Presented, RequestContext, Scope
 from dragoman.web.failure import failure_fields
 from dragoman.web.presentation import present, present_refusal
 from treaty import TreatyError
 
-Responder = Callable[..., Awaitable[None]]
+Responder = Callable[..., Awaitable[Presented]]
 
 OPTIONS_STATUS: Final = 204
 """The status of the `x-anywhere` answer to OPTIONS (ADR-0011.R2)."""
 
 
-async def _body_follows() -> Message:
-    """Be the first message of every request: Falcon would wait for the body before it routes (ADR-0008.R2)."""
-    return {"type": "http.request", "body": b"", "more_body": True}
-
-
-async def _dropped(_: Message) -> None:
-    """Take what Falcon would send."""
+async def _unread() -> Message:
+    """Be what Falcon may read of a request: it reads nothing (ADR-0008.R2)."""
+    raise AssertionError
 
 
 class _Resource:
@@ -59,9 +58,8 @@ class Mount:
         self.id_prefix = contract.traits.id_prefix
         self._pipeline = pipeline
         self._log = log
-        self.app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
-        self.app.add_error_handler(Exception, self._fail)
-        self.app.add_error_handler(falcon.HTTPError, self._refuse_http)
+        self._router = CompiledRouter()
+        self._app: falcon.asgi.App[Any, Any] = falcon.asgi.App(router=self._router)
         self._paths: dict[str, _Path] = {}  # by Falcon's template
         self._operations = {route.operation.path: route.operation for route in routes if route.operation.phase}
         for path in dict.fromkeys(route.operation.path for route in routes):
@@ -80,7 +78,7 @@ class Mount:
         template = falcon_template(routes[0].operation)
         self._paths[template] = path
         try:
-            self.app.add_route(template, resource)
+            self._app.add_route(template, resource, compile=True)
         except ValueError as error:
             message = f"{path.spelling}: no route can be made of this path: {error}"
             raise TreatyError(message) from error
@@ -88,12 +86,10 @@ class Mount:
     def _responder(self, route: Route, path: _Path) -> Responder:
         operation = route.operation
 
-        async def respond(req: falcon.asgi.Request, _: falcon.asgi.Response, /, **fields: str) -> None:
-            context: RequestContext = req.scope[CONTEXT_KEY]
+        async def respond(req: falcon.asgi.Request, context: RequestContext, /, **fields: str) -> Presented:
             event = context.event
             if fields and not all(fields.values()):  # an empty path parameter is another URL, as a missing segment is
-                context.presented = self._refused(Refusal(Kind.UNKNOWN_URL), context)
-                return
+                return self._refused(Refusal(Kind.UNKNOWN_URL), context)
             event.route, event.operation, event.phase = operation.path, operation.name, operation.phase
             call = Call(
                 path=fields,
@@ -112,47 +108,33 @@ class Mount:
                 reply = await self._pipeline.answer(route, call)
             except Refusal as refusal:
                 answer = operation.refusals.get(refusal.kind) or self._contract.anywhere[refusal.kind]
-                context.presented = present_refusal(refusal, answer, context, allow=path.allowed)
-            else:
-                context.presented = _present_reply(operation, reply, context, path.allowed)
+                return present_refusal(refusal, answer, context, allow=path.allowed)
+            return _present_reply(operation, reply, context, path.allowed)
 
         return respond
 
     async def answer(self, scope: Scope, context: RequestContext) -> Presented:
         """Return the answer to the request of *scope*, whose path is relative to this mount."""
-        await self.app({**scope, CONTEXT_KEY: context}, _body_follows, _dropped)
-        assert context.presented is not None  # noqa: S101 - every responder and every error handler leaves one
-        return context.presented
+        req = falcon.asgi.Request(cast("dict[str, Any]", scope), _unread, options=self._app.req_options)
+        found = self._router.find(req.path, req)
+        if found is None:
+            return self._refused(Refusal(Kind.UNKNOWN_URL), context)
+        _, responders, fields, template = found
+        path = self._paths[template or ""]
+        if req.method not in path.allowed:
+            context.event.route = path.spelling
+            return self._refused(Refusal(Kind.METHOD_NOT_ALLOWED), context, allow=path.allowed)
+        respond = cast("Responder", responders[req.method])
+        return await respond(req, context, **fields)
 
     def _options(self, path: _Path) -> Responder:
         answer = self._contract.bodiless[OPTIONS_STATUS]
 
-        async def respond(req: falcon.asgi.Request, _resp: falcon.asgi.Response, /, **_: str) -> None:
-            context: RequestContext = req.scope[CONTEXT_KEY]
+        async def respond(_: falcon.asgi.Request, context: RequestContext, /, **__: str) -> Presented:
             context.event.route = path.spelling
-            context.presented = present(answer, context, body=None, allow=path.allowed)
+            return present(answer, context, body=None, allow=path.allowed)
 
         return respond
-
-    async def _refuse_http(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, _: Mapping[str, Any]
-    ) -> None:
-        """Answer what Falcon's router raises: an unknown route, a method that is not declared or not known to it."""
-        context: RequestContext = req.scope[CONTEXT_KEY]
-        path = self._paths.get(req.uri_template or "")
-        if path is None:
-            context.presented = self._refused(Refusal(Kind.UNKNOWN_URL), context)
-        elif req.method not in path.allowed:
-            context.event.route = path.spelling
-            context.presented = self._refused(Refusal(Kind.METHOD_NOT_ALLOWED), context, allow=path.allowed)
-        else:
-            await self._fail(req, resp, error, {})
-
-    async def _fail(
-        self, req: falcon.asgi.Request, _resp: falcon.asgi.Response, error: Exception, _: Mapping[str, Any]
-    ) -> None:
-        context: RequestContext = req.scope[CONTEXT_KEY]
-        context.presented = self.fail(error, context)
 
     def fail(self, error: Exception, context: RequestContext) -> Presented:
         """Log a fault of ours, and return the answer to it: the contract's 500, with nothing of the fault in it."""

@@ -58,8 +58,7 @@ def _ratelimit(quota: Quota) -> str:
 
 def _policy(quota: Quota) -> str:
     """Return the bucket as a window: so many requests at once, and so many seconds until it is full again."""
-    window = -(-quota.rate.burst * quota.rate.period // (quota.rate.count * SECOND))
-    return f'"{quota.scope}";q={quota.rate.burst};w={window}'
+    return f'"{quota.scope}";q={quota.rate.burst};w={quota.rate.window}'
 
 
 def duration(nanoseconds: int) -> str:
@@ -89,8 +88,11 @@ def present(  # noqa: PLR0913 - what an answer is made from
     values = _values(context, tightest(context.met), allow, retry_after)
     if events is not None:
         values |= _STREAMING
-    found = [(rule.name, values.get(rule.source, rule.constant)) for rule in answer.headers]
-    headers = [(name, value) for name, value in found if value is not None]
+    headers = []
+    for rule in answer.headers:
+        value = values.get(rule.source) if rule.constant is None else rule.constant
+        if value is not None:
+            headers.append((rule.field, value.encode("ascii")))
     media_type = JSON if events is None else EVENT_STREAM
     return Presented(status=answer.status, headers=headers, body=body, media_type=media_type, events=events)
 
@@ -100,12 +102,12 @@ def present_refusal(
 ) -> Presented:
     """Return the answer to a *refusal*, with the body that the contract gives its kind."""
     context.event.refusal = refusal.kind.value
-    arguments = {
-        **refusal.arguments,
-        "request_id": context.request_id,
-        "now": timestamp(context.sources.now()),
-    }
-    body = None if answer.body is None else orjson.dumps(answer.body.fill(arguments))
+    body, template = None, answer.body
+    if template is not None:
+        arguments = {**refusal.arguments, "request_id": context.request_id}
+        if "now" in template.arguments:
+            arguments["now"] = timestamp(context.sources.now())
+        body = orjson.dumps(template.fill(arguments))
     return present(answer, context, body=body, allow=allow, retry_after=refusal.arguments.get("retry_after"))
 
 
