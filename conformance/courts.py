@@ -174,7 +174,7 @@ def _spares(running: ExitStack, make: Callable[[Parts], Asgi], parts: Parts) -> 
     tight = attrs.evolve(
         parts,
         identity=Remembering(switch, lambda: clock.now),
-        sources=attrs.evolve(parts.sources, monotonic=lambda: clock.now),
+        sources=attrs.evolve(parts.sources, monotonic=lambda: clock.now, nanoseconds=lambda: round(clock.now * 1e9)),
         guard=TIGHT,
     )
     return Stated(

@@ -207,6 +207,23 @@ class FakeChunks:
 
 
 @attrs.define(kw_only=True, eq=False)
+class DivertingChunks(FakeChunks):
+    """Fits the port `Divertible` as well: whoever wants to may take what comes alone, but for the first."""
+
+    take: Callable[[Mapping[str, Any]], bool] | None = None
+
+    def divert(self, take: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Offer to *take* what comes from now on."""
+        self.take = take
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """Yield what is not taken."""
+        async for arrived in super().__aiter__():
+            if self.take is None or len(arrived) != 1 or not self.take(arrived[0]):
+                yield arrived
+
+
+@attrs.define(kw_only=True, eq=False)
 class FakeUpstream:
     """Fits the port `Upstream`: gives its *answers* in their order, the last one for ever, and keeps what it was asked.
 
@@ -216,6 +233,7 @@ class FakeUpstream:
     answers: list[Mapping[str, Any] | Exception | float | list[Said]]
     asked: list[tuple[str, Mapping[str, Any]]] = attrs.field(factory=list)
     streams: list[FakeChunks] = attrs.field(factory=list)
+    diverts: bool = False
 
     async def chat(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
         """Give the next answer, which must be whole."""
@@ -229,7 +247,7 @@ class FakeUpstream:
         """Give the next answer, which must be what is said in a stream."""
         answer = self._next(document, model, timeouts)
         assert isinstance(answer, list)
-        self.streams.append(FakeChunks(said=answer))
+        self.streams.append(DivertingChunks(said=answer) if self.diverts else FakeChunks(said=answer))
         return self.streams[-1]
 
     async def embed(self, document: Mapping[str, Any], *, model: str, timeouts: Timeouts) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ Laws of this file:
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -138,6 +138,19 @@ def post(  # noqa: PLR0913 - the parts of a request
     if token is not None:
         usual["authorization"] = f"Bearer {token}"
     return ask(app, "POST", path, headers=usual | dict(headers or {}), body=body, leaves=leaves, address=address)
+
+
+def stream_to(app: Gateway, document: object, send: Callable[[Message], Awaitable[None]]) -> None:
+    """Send a JSON *document* to *app*, whose answer goes to *send*; its caller stays until the end."""
+    waiting: list[Message] = [{"type": "http.request", "body": json.dumps(document).encode(), "more_body": False}]
+
+    async def receive() -> Message:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop()
+
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": JSON}
+    asyncio.run(app(_scope("POST", CHAT, headers=headers), receive, send))
 
 
 def get(

@@ -7,7 +7,7 @@ Laws of this file:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -32,7 +32,19 @@ from dragoman.guardrails import (
     screen_output,
 )
 from dragoman.model import CATCH_ALL, NOBODY, Alias, Guardrail, Target, Usage
-from dragoman.ports import Catalogue, Chunks, Fault, Ledger, LedgerEntry, Meter, Upstream, UpstreamError, Upstreams
+from dragoman.ports import (
+    Catalogue,
+    Chunks,
+    Divertible,
+    Fault,
+    Ledger,
+    LedgerEntry,
+    Meter,
+    Sink,
+    Upstream,
+    UpstreamError,
+    Upstreams,
+)
 from dragoman.routing import Failure, Routed, Router, RoutingError
 from dragoman.translate.chat import ChatStream
 from dragoman.translate.completion import completion
@@ -232,31 +244,28 @@ class ChatEvents:
     _form: Form
     _broken: GrammarError | UpstreamError | None = None
     _moulds: dict[int, Mould | None] = attrs.field(factory=dict, init=False)
+    _arriving: AsyncIterator[Sequence[Document]] = attrs.field(init=False)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the events that arrive together, as soon as they do."""
-        account, window = self._account, self._window
+    @_arriving.default
+    def _iterator(self) -> AsyncIterator[Sequence[Document]]:
+        return aiter(self._routed.value)
+
+    async def piece(self) -> bytes:
+        """Return the events that have arrived together, as soon as they have; nothing behind the last.
+
+        PERF: a generator would take longer than all else that is done here for an event.
+        """
+        account = self._account
+        if account.closed:
+            return b""
         try:
-            async for arrived in self._routed.value:
-                frames = self._plain(arrived[0]) if window is None and len(arrived) == 1 else None
-                if frames is None:
-                    said = self._sound(arrived)
-                    if said:
-                        account.begin()
-                    if window is not None:
-                        said = window.passing(said)
-                    frames = self._frames(said)
-                if frames:
-                    yield frames
-                self._require_unbroken()
-            usage = self._grammar.end(estimate=self._estimate())
-            rest = [] if window is None else await window.rest(account)
-            if usage is not None:
-                rest.append({**usage, "usage": account.told_usage(usage)})
-            ending = self._frames(rest)
             self._require_unbroken()
-            await self._end(None)
-            yield ending + DONE
+            async for arrived in self._arriving:
+                frames = self._plain(arrived) or self._relayed(arrived)
+                if frames:
+                    return frames
+                self._require_unbroken()
+            return await self._ending()
         except Blocked as blocked:
             refusal = _blocked(account, blocked)
             await self._end(refusal)
@@ -269,16 +278,34 @@ class ChatEvents:
             await self._end(error)
             raise
 
+    def divert(self, sink: Sink) -> None:
+        """Let pieces of text go into *sink* as they arrive, where nothing else is to be done with them.
+
+        PERF: nearly all of a stream goes this way, in two thirds of the time that it takes to wake who waits for it.
+        """
+        chunks = self._routed.value
+        if self._window is None and isinstance(chunks, Divertible):
+
+            def taken(chunk: Document) -> bool:
+                plain = self._plain((chunk,)) if sink.ready and not self._account.closed else None
+                if plain is not None:
+                    sink.push(plain)
+                return plain is not None
+
+            chunks.divert(taken)
+
     async def aclose(self) -> None:
         """Close what is open, and settle; a caller who has left is settled with what he got."""
         await self._end(GeneratorExit())
 
-    def _plain(self, arrived: Document) -> bytes | None:
-        """Return a chunk that is but a piece of text as it goes out, or None where it is none.
+    def _plain(self, arrived: Sequence[Document]) -> bytes | None:
+        """Return one chunk that is but a piece of text as it goes out, or None where it is none.
 
         PERF: nearly every chunk is; what stands around the text is cut down and judged once.
         """
-        piece = self._grammar.piece(arrived)
+        if self._window is not None or len(arrived) != 1:
+            return None
+        piece = self._grammar.piece(arrived[0])
         if piece is None:
             return None
         index, text = piece
@@ -286,6 +313,27 @@ class ChatEvents:
             self._moulds[index] = self._form.mould(self._grammar.chunk(index, HOLE))
         mould = self._moulds[index]
         return self._frames([self._grammar.chunk(index, text)]) if mould is None else framed(mould.filled(text))
+
+    def _relayed(self, arrived: Sequence[Document]) -> bytes:
+        """Return what goes out of the chunks that *arrived*, whatever they are."""
+        said = self._sound(arrived)
+        if said:
+            self._account.begin()
+        if self._window is not None:
+            said = self._window.passing(said)
+        return self._frames(said)
+
+    async def _ending(self) -> bytes:
+        """Return what ends the stream, and settle."""
+        account = self._account
+        usage = self._grammar.end(estimate=self._estimate())
+        rest = [] if self._window is None else await self._window.rest(account)
+        if usage is not None:
+            rest.append({**usage, "usage": account.told_usage(usage)})
+        ending = self._frames(rest)
+        self._require_unbroken()
+        await self._end(None)
+        return ending + DONE
 
     def _sound(self, arrived: Sequence[Document]) -> Sequence[Document]:
         """Return what goes on of the chunks that *arrived*; one that is none is noted, and goes behind those before."""

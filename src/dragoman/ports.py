@@ -1,9 +1,9 @@
 """What the pipeline needs of the world outside, as protocols. Adapters fit them; `app` is where that is checked."""
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -123,6 +123,26 @@ class Chunks(Protocol):
 
     async def aclose(self) -> None:
         """End the stream, wherever it is."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where pieces of a streamed answer can go at once, beside whoever sends the others."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether one would go out now: the answer has begun and not ended, and its caller reads."""
+
+    def push(self, piece: bytes) -> None:
+        """Send *piece*, when this is ready."""
+
+
+@runtime_checkable
+class Divertible(Protocol):
+    """A streamed answer that can do without whoever waits for its chunks."""
+
+    def divert(self, take: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Let *take* have each chunk that arrives alone while somebody waits; what it refuses comes as ever."""
 
 
 class Upstream(Protocol):

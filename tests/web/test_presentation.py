@@ -1,7 +1,7 @@
 """An answer has the contract's status, headers and body, filled for one request."""
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -13,6 +13,7 @@ from dragoman.contract import Answer, HeaderRule
 from dragoman.contract.refusals import HEADER_SOURCES
 from dragoman.errors import Kind, Refusal
 from dragoman.model import SECOND, Quota, rate_of
+from dragoman.ports import Sink
 from dragoman.web.context import Presented, RequestContext, open_context
 from dragoman.web.presentation import duration, present, present_refusal, timestamp
 from fakes import NOW, REQUEST_ID, TRACE_ID, fixed_sources
@@ -58,9 +59,12 @@ def test_a_header_is_computed_from_its_source(source: str, value: str) -> None:
 class Streaming:
     """Fits `Events`."""
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield one event."""
-        yield b": event\n\n"
+    async def piece(self) -> bytes:
+        """Say nothing."""
+        return b""
+
+    def divert(self, sink: Sink) -> None:
+        """Let nothing go another way."""
 
     async def aclose(self) -> None:
         """Have nothing to close."""

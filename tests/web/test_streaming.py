@@ -1,13 +1,14 @@
 """How a streamed answer goes out: signs of life, the failure that ends it, and who leaves meanwhile."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import pytest
 from gateway_conformance.rules import confirms
 
+from dragoman.ports import Sink
 from dragoman.web.context import Watch
 from dragoman.web.streaming import send_events
 
@@ -16,17 +17,21 @@ from dragoman.web.streaming import send_events
 class Scripted:
     """Fits `Events`: says its pieces, waits, or raises."""
 
-    said: Sequence[bytes | float | Exception]
+    said: list[bytes | float | Exception]
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    async def piece(self) -> bytes:
         """Say what is there."""
-        for one in self.said:
+        while self.said:
+            one = self.said.pop(0)
             if isinstance(one, Exception):
                 raise one
-            if isinstance(one, float):
-                await asyncio.sleep(one)
-            else:
-                yield one
+            if isinstance(one, bytes):
+                return one
+            await asyncio.sleep(one)
+        return b""
+
+    def divert(self, sink: Sink) -> None:
+        """Let nothing go another way."""
 
     async def aclose(self) -> None:
         """Have nothing to close."""
@@ -40,7 +45,7 @@ def sent(*said: bytes | float | Exception, quiet: float = 60.0, stall: float = 0
         await asyncio.sleep(stall)
         out.append((message["body"], message.get("more_body", False)))
 
-    asyncio.run(send_events(Scripted(said), send, worded=lambda error: repr(error).encode(), quiet=quiet))
+    asyncio.run(send_events(Scripted(list(said)), send, worded=lambda error: repr(error).encode(), quiet=quiet))
     return out
 
 
@@ -111,4 +116,35 @@ def test_a_watch_that_is_stopped_cancels_nothing() -> None:
         await asyncio.sleep(0.3)
         return "served"
 
-    assert ["served", "served"] == [asyncio.run(serve(seconds)) for seconds in (0.0, 0.1)]
+    assert ["served"] * 3 == [asyncio.run(serve(seconds)) for seconds in (0.0, 0.07, 0.15)]
+
+
+@confirms("ADR-0043.R5")
+def test_watches_of_one_loop_share_a_timer_and_nothing_else() -> None:
+    """Each of several requests is cancelled when its own caller leaves, whenever it began."""
+    gone: dict[str, asyncio.Event] = {}
+
+    async def serve(name: str, begins: float) -> str:
+        async def receive() -> Any:  # noqa: ANN401 - an ASGI message
+            await gone[name].wait()
+            return {"type": "http.disconnect"}
+
+        await asyncio.sleep(begins)
+        watch = Watch(receive)
+        try:
+            await asyncio.sleep(0.4)
+        except asyncio.CancelledError:
+            return "left" if watch.left else "cancelled"
+        finally:
+            watch.stop()
+        return "served"
+
+    async def serve_all() -> Sequence[str]:
+        gone.update({name: asyncio.Event() for name in "abc"})
+        gone["a"].set()
+        gone["c"].set()
+        served = await asyncio.gather(serve("a", 0), serve("b", 0.03), serve("c", 0.2))
+        await asyncio.sleep(0.2)  # until nobody is waited for any more
+        return [*served, await serve("c", 0)]
+
+    assert ["left", "served", "left", "left"] == asyncio.run(serve_all())

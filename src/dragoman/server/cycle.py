@@ -160,6 +160,16 @@ class Cycle:
         else:
             self._go_on(message.get("body", b""), more=message.get("more_body", False))
 
+    @property
+    def ready(self) -> bool:
+        """Whether a piece of the body would go out now, whose end alone will tell how long it is (the port `Sink`)."""
+        open_ended = self._started and self._left is None and not self.response_complete
+        return open_ended and not self.flow.write_paused and not self.disconnected
+
+    def push(self, piece: bytes) -> None:
+        """Send a *piece* of the body."""
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
     def _begin(self, status: int, own_headers: Headers) -> None:
         headers = [*self._default_headers, *own_headers]
         names, values = zip(*headers, strict=True) if headers else ((), ())

@@ -124,11 +124,9 @@ class ChatStream:
             _keep(chunk, document)
         return chunk
 
-    def piece(self, document: object) -> tuple[int, str] | None:
+    def piece(self, document: Mapping[str, object]) -> tuple[int, str] | None:
         """Return the index of a choice and a piece of its text, if nothing else goes on of *document*, else None."""
-        if type(document) is dict and _KEPT.isdisjoint(document):
-            return self._piece_of_text(document)
-        return None
+        return self._piece_of_text(document) if _KEPT.isdisjoint(document) else None
 
     def _piece_of_text(self, document: object) -> tuple[int, str] | None:
         """Return the index and the text of a choice that speaks, where nothing else has to be looked at, else None.

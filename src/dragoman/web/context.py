@@ -7,7 +7,7 @@ Laws of this file:
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -16,6 +16,7 @@ import attrs
 from dragoman.errors import Kind, Refusal
 from dragoman.gate.limits import caller_address
 from dragoman.model import Quota, RequestEvent, valid_request_id
+from dragoman.ports import Sink
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -52,8 +53,14 @@ class Sources:
 class Events(Protocol):
     """A streamed answer, as whoever sends it needs it. It is closed in the end, wherever it is."""
 
-    def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield whole events; a `Refusal` is one that the caller may be told about."""
+    async def piece(self) -> bytes:
+        """Return whole events, as soon as there are some, and nothing behind the last.
+
+        A `Refusal` is a failure that the caller may be told about.
+        """
+
+    def divert(self, sink: Sink) -> None:
+        """Let what needs no further care go into *sink* as it arrives, while a piece is waited for."""
 
     async def aclose(self) -> None:
         """Close what is open; closing again does nothing."""

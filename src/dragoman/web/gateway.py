@@ -12,7 +12,7 @@ from functools import partial
 
 from dragoman.errors import Kind
 from dragoman.model import RequestEvent
-from dragoman.ports import AccessLog, EventLog, Meter, StoreError
+from dragoman.ports import AccessLog, EventLog, Meter, Sink, StoreError
 from dragoman.web.context import Message, Presented, Receive, RequestContext, Scope, Send, Sources, open_context
 from dragoman.web.failure import failure_fields
 from dragoman.web.mount import Mount
@@ -133,7 +133,9 @@ class Gateway:
         await send({"type": "http.response.start", "status": presented.status, "headers": headers})
         if presented.events is not None:
             worded = partial(self._mounted(context).worded, context)
-            context.sent = await send_events(presented.events, send, worded=worded)
+            server = getattr(send, "__self__", None)  # ours takes pieces direct
+            direct = server if isinstance(server, Sink) else None
+            context.sent = await send_events(presented.events, send, worded=worded, direct=direct)
         else:
             told = b"" if body is None or event.method == "HEAD" else body
             context.sent = len(told)

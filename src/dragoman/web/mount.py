@@ -21,7 +21,7 @@ from dragoman.errors import Kind, Refusal
 from dragoman.operations.handler import Forwarded, Made, Rendered, Reply, Streamed
 from dragoman.pipeline import Call, Pipeline, Route
 from dragoman.ports import EventLog
-from dragoman.web.context import Message, Presented, RequestContext, Scope
+from dragoman.web.context import Presented, RequestContext, Scope
 from dragoman.web.failure import failure_fields
 from dragoman.web.presentation import present, present_refusal
 from treaty import TreatyError
@@ -30,11 +30,6 @@ Responder = Callable[..., Awaitable[Presented]]
 
 OPTIONS_STATUS: Final = 204
 """The status of the `x-anywhere` answer to OPTIONS (ADR-0011.R2)."""
-
-
-async def _unread() -> Message:
-    """Be what Falcon may read of a request: it reads nothing (ADR-0008.R2)."""
-    raise AssertionError
 
 
 class _Resource:
@@ -115,7 +110,7 @@ class Mount:
 
     async def answer(self, scope: Scope, context: RequestContext) -> Presented:
         """Return the answer to the request of *scope*, whose path is relative to this mount."""
-        req = falcon.asgi.Request(cast("dict[str, Any]", scope), _unread, options=self._app.req_options)
+        req = falcon.asgi.Request(cast("dict[str, Any]", scope), context.receive, options=self._app.req_options)
         found = self._router.find(req.path, req)
         if found is None:
             return self._refused(Refusal(Kind.UNKNOWN_URL), context)

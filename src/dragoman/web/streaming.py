@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from dragoman.ports import Sink
 from dragoman.translate.sse import PING
 from dragoman.web.context import Events, Send
 
@@ -18,11 +19,12 @@ QUIET: Final = 15.0
 
 
 class Pulse:
-    """Sends signs of life whenever nothing else has been sent for some time."""
+    """Sends signs of life whenever nothing else has been sent for some time; fits the port `Sink`."""
 
-    def __init__(self, send: Send, quiet: float) -> None:
-        """Take how long it may be *quiet*, in seconds."""
+    def __init__(self, send: Send, quiet: float, direct: Sink | None) -> None:
+        """Take how long it may be *quiet*, in seconds, and where pieces can go *direct*, if they can."""
         self._send = send
+        self._direct = direct
         self._quiet = quiet
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
@@ -38,6 +40,18 @@ class Pulse:
         self._busy = False
         self.sent += len(piece)
         self._last = self._loop.time()
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing else is being sent, and a piece can go direct."""
+        return self._direct is not None and not self._busy and self._direct.ready
+
+    def push(self, piece: bytes) -> None:
+        """Send a *piece* of the answer direct."""
+        if self._direct is not None:
+            self._direct.push(piece)
+            self.sent += len(piece)
+            self._last = self._loop.time()
 
     async def stop(self) -> None:
         """Send nothing any more."""
@@ -57,11 +71,23 @@ class Pulse:
         self._timer = self._loop.call_later(self._quiet, self._look)
 
 
-async def send_events(events: Events, send: Send, *, worded: Callable[[Exception], bytes], quiet: float = QUIET) -> int:
-    """Send all *events*, and return how many bytes they had; *worded* gives the body of the error that ends them."""
-    pulse = Pulse(send, quiet)
+async def send_events(
+    events: Events,
+    send: Send,
+    *,
+    worded: Callable[[Exception], bytes],
+    quiet: float = QUIET,
+    direct: Sink | None = None,
+) -> int:
+    """Send all *events*, and return how many bytes they had; *worded* gives the body of the error that ends them.
+
+    What can go *direct*, if there is such a way, need not wait for its turn in the event loop.
+    """
+    pulse = Pulse(send, quiet, direct)
+    if direct is not None:
+        events.divert(pulse)
     try:
-        async for piece in events.pieces():
+        while piece := await events.piece():
             await pulse.send(piece)
     except OSError:
         raise  # the caller has left

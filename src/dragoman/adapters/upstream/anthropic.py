@@ -45,6 +45,10 @@ class MessageReading:
         self.done = self._stream.finished
         return chunk
 
+    def alone(self, data: bytes) -> Document | None:  # noqa: ARG002 - as the protocol says
+        """None: what an event stands for depends on those before it."""
+        return None
+
     def may_end(self) -> bool:
         """Never: it says so."""
         return False

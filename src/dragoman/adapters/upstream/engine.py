@@ -100,6 +100,12 @@ class Answer(Protocol):
     async def piece(self) -> bytes:
         """Return what has arrived of the body since the last call, waiting for something; nothing at its end."""
 
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Let *take* have what arrives while somebody waits for a piece; what it refuses is a piece as ever.
+
+        PERF: an engine need not: nobody has to be woken for what *take* takes.
+        """
+
     def over(self) -> None:
         """Say that what was wanted has come: the connection is kept if the answer ends soon with no further byte."""
 

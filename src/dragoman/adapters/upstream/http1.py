@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import enum
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 import httptools
@@ -64,7 +64,19 @@ class Exchange:
     *stale* says that a kept connection was closed before anything came: the request may be sent again.
     """
 
-    __slots__ = ("_connection", "_waiter", "ended", "failure", "headers", "limit", "pieces", "size", "stale", "status")
+    __slots__ = (
+        "_connection",
+        "_waiter",
+        "ended",
+        "failure",
+        "headers",
+        "limit",
+        "pieces",
+        "size",
+        "stale",
+        "status",
+        "take",
+    )
 
     def __init__(self, connection: "Connection") -> None:
         """Begin one on *connection*."""
@@ -78,6 +90,7 @@ class Exchange:
         self.ended = False
         self.failure: Fault | None = None
         self.stale = False
+        self.take: Callable[[bytes], bool] | None = None
 
     # --- For whoever wants the answer -------------------------------------------------------------------------------
 
@@ -128,6 +141,10 @@ class Exchange:
         self.size = 0
         return piece
 
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Let *take* have what arrives while somebody waits for a piece, if it will."""
+        self.take = take
+
     def over(self) -> None:
         """Keep the connection if the answer ends soon with no further byte."""
         if self._connection is not None:
@@ -156,6 +173,12 @@ class Exchange:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def is_taken(self, piece: bytes) -> bool:
+        """Whether *piece* went where what arrives is diverted to, as nothing that came before it is still here."""
+        waiter = self._waiter
+        waits = waiter is not None and not waiter.done() and not self.pieces
+        return waits and self.take is not None and self.take(piece)
 
     def leave(self, fault: Fault | None) -> None:
         """Have no connection any more, as the answer has ended, or failed."""
@@ -380,6 +403,8 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             if self.stage is OVER:
                 self.fail(Fault.GARBLED)
+            return
+        if exchange.take is not None and exchange.is_taken(piece):
             return
         exchange.pieces.append(piece)
         exchange.size += len(piece)

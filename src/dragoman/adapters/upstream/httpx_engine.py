@@ -11,7 +11,7 @@ for the next one; and a head that broke off looks like none at all, so that such
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import httpcore
@@ -66,6 +66,9 @@ class _HttpxAnswer:
             raise
         self._ended = not piece
         return piece
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Let nothing go another way."""
 
     def over(self) -> None:
         self._over = True

@@ -64,6 +64,16 @@ class ChatReading:
             self._note(document)
         return document
 
+    def alone(self, data: bytes) -> Document | None:
+        """Return the chunk in *data*, unless it has to be noted, or read with care."""
+        if self._unsealed:
+            return None
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return None
+        return None if type(document) is not dict or is_error(document) else document
+
     def may_end(self) -> bool:
         """Whether the server ends its streams like this, and every choice has a finish reason."""
         return self._unsealed and bool(self._open) and not any(self._open.values())

@@ -77,6 +77,9 @@ class Reading(Protocol):
             UpstreamError: for one that tells of an error, or does not belong into such a stream.
         """
 
+    def alone(self, data: bytes) -> Document | None:
+        """Return the chunk that an event with this *data* stands for, if nothing else is to be noted of it."""
+
     def may_end(self) -> bool:
         """Whether the stream may end here, although it has not said so."""
 
@@ -127,6 +130,20 @@ class EventChunks:
             else:
                 self._fail(Fault.CUT if self._begun else Fault.GARBLED)
         raise StopAsyncIteration
+
+    def divert(self, take: Callable[[Document], bool]) -> None:
+        """Fit the port `Divertible`."""
+
+        def taken(piece: bytes) -> bool:
+            """Whether *piece* was one event in one line, as it nearly always is, and *take* has taken it."""
+            if piece[:6] != b"data: " or piece.find(b"\n") != len(piece) - 2 or piece[-1:] != b"\n" or b"\r" in piece:
+                return False
+            if self._feed.pending or self._failure is not None:
+                return False
+            chunk = self._reading.alone(piece[6:-2])
+            return chunk is not None and take(chunk)
+
+        self._answer.divert(taken)
 
     async def aclose(self) -> None:
         """End the stream, wherever it is."""
