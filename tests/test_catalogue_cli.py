@@ -373,6 +373,24 @@ def test_config_lists_its_commands(command: Command) -> None:
     assert [] == [name for name in ("check", "schema") if f"│ {name} " not in outcome.out]
 
 
+# --- serve ------------------------------------------------------------------------------------------------------------
+
+
+def test_serving_says_when_the_catalogue_of_the_file_is_not_in_force(
+    command: Command, file: Path, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    """The store's catalogue wins over that of a file, and whoever names both hears it; else nothing is said of it."""
+    monkeypatch.setattr("dragoman.cli._serve", lambda *_, **__: None)
+    told = [command("serve", "--config", str(file)).err]
+    command("apply", str(file))
+    told.append(command("serve", "--config", str(file)).err)
+    file.write_text("")
+    told.append(command("serve").err)
+
+    assert [False, True, False] == ["has a catalogue, which is in force" in one for one in told]
+    assert path.exists()
+
+
 # --- explain ----------------------------------------------------------------------------------------------------------
 
 

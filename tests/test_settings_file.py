@@ -109,6 +109,7 @@ def test_everything_can_be_said_in_a_file(write: Write) -> None:
         port=9000,
         mounts=(shy, main),
         catalogue=Declaration(aliases=(general, words)),
+        names_aliases=True,
         running=read_running({"DRAGOMAN_GRACE": "5", "DRAGOMAN_LIMIT_KEY": "20/s"}),
         development=None,
         store=Path("our.db"),

@@ -168,13 +168,22 @@ def open_administration(path: Path) -> AbstractAsyncContextManager[Administratio
     return open_store(path, now=sources.now, new_id=lambda: str(uuid_utils.uuid7()), random=secrets.token_bytes)
 
 
-def prove_store(path: Path) -> bool:
-    """Open and read the store at *path* as a gateway does, for nobody, and return whether it has a key in force.
+@attrs.frozen(kw_only=True)
+class Proved:
+    """What a store has: a key in force, and a catalogue, which is in force in place of that of a file (ADR-0040)."""
+
+    keys: bool
+    catalogue: bool
+
+
+def prove_store(path: Path) -> Proved:
+    """Open and read the store at *path* as a gateway does, for nobody, and return what it has.
 
     Raises:
         StoreError: naming what is wrong with it.
     """
-    return bool(asyncio.run(read_store(path)).keys)
+    stored = asyncio.run(read_store(path))
+    return Proved(keys=bool(stored.keys), catalogue=stored.catalogued)
 
 
 def prepare_store_identity() -> None:

@@ -59,6 +59,11 @@ _KEYLESS: Final = (
     "or see `dragoman demo`\n"
 )
 
+_CATALOGUED: Final = (
+    "dragoman: the store has a catalogue, which is in force in place of that of the settings file; "
+    "`dragoman apply FILE` puts that one into the store\n"
+)
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9]{1,16}_[a-z2-7]{12}_[A-Za-z0-9_-]{16,}", re.ASCII)
 
 _DEMO_LIMITS: Final = {"DRAGOMAN_LIMIT_ADDRESS": "6000/m", "DRAGOMAN_LIMIT_KEY": "6000/m"}
@@ -131,9 +136,11 @@ def serve_command(  # noqa: PLR0913 - one argument an option
     settings = read_settings({**environment, **said}, known_settings(source), config=config)
     if store is not None:
         settings = attrs.evolve(settings, store=read_store_path(environment, said=store))
-    has_key = settings.store is not None and prove_store(settings.store)
+    proved = None if settings.store is None else prove_store(settings.store)
+    if proved is not None and proved.catalogue and settings.names_aliases:
+        sys.stderr.write(_CATALOGUED)
     if (
-        not has_key
+        not (proved is not None and proved.keys)
         and settings.development is None
         and not any(_knows_somebody(source, one) for one in settings.mounts)
     ):

@@ -95,13 +95,14 @@ class Settings:
     """Everything that can be set. *store* is None where nothing is to outlive the process.
 
     The *catalogue* is that of a gateway whose store never had an alias: the file's, and, where that names no alias, the
-    embedded one with it.
+    embedded one with it; *names_aliases* is whether it does.
     """
 
     host: str
     port: int
     mounts: tuple[MountSettings, ...]
     catalogue: Declaration
+    names_aliases: bool = False
     running: Running
     development: Development | None
     store: Path | None = None
@@ -136,6 +137,7 @@ def read_settings(
         port=port_number(both.get("DRAGOMAN_PORT", "8080"), "DRAGOMAN_PORT"),
         mounts=tuple(_mount(table, flags, environment) for table in tables.values()),
         catalogue=with_embedded(file.catalogue, environment),
+        names_aliases=bool(file.catalogue.aliases),
         running=read_running(both),
         development=_read_development(stated),
         store=store_in(both[STORE], STORE, environment) if STORE in both else default_store(environment),
