@@ -48,10 +48,10 @@ class Pulse:
 
     def push(self, piece: bytes) -> None:
         """Send a *piece* of the answer direct."""
-        if self._direct is not None:
-            self._direct.push(piece)
-            self.sent += len(piece)
-            self._last = self._loop.time()
+        assert self._direct is not None  # noqa: S101 - else it was not ready
+        self._direct.push(piece)
+        self.sent += len(piece)
+        self._last = self._loop.time()
 
     async def stop(self) -> None:
         """Send nothing any more."""
