@@ -44,6 +44,7 @@ from dragoman.web.gateway import Gateway
 from treaty import Document
 
 NOW: Final = datetime(2026, 6, 14, 12, 0, tzinfo=UTC)
+LOGGED: Final = {field.name for field in attrs.fields(RequestEvent)}
 REQUEST_ID: Final = "019edb2f-6ac0-7c3e-9b1d-3f0e5a7c2d41"
 NO_FLAGS: Final[Mapping[str, int]] = MappingProxyType({})
 TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -157,7 +158,8 @@ class RecordingLog:
     states: list[dict[str, object]] = attrs.field(factory=list)
 
     def request(self, fields: dict[str, object]) -> None:
-        """Keep the one event of a request."""
+        """Keep the one event of a request, which has no field but those that may be logged."""
+        assert fields.keys() <= LOGGED
         self.requests.append(fields)
 
     def failure(self, fields: dict[str, object]) -> None:

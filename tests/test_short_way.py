@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dragoman.model import Guardrail
 from dragoman.ports import LedgerEntry
-from fakes import OWN, Said
-from forwarding import ASKED, GENERAL, USAGE, build_forwarder, chunk, streamed
+from fakes import OWN, Said, effective
+from forwarding import ASKED, GENERAL, PHASE_2, USAGE, build_forwarder, chunk, streamed
 from wire import stream_to
 
 
@@ -92,6 +92,21 @@ def test_pieces_of_text_do_go_the_short_way() -> None:
 
     assert pushed == 3
     assert sent.count(b"data: ") == len(("role", "a", "b", "c", "finish", "usage", "done"))
+
+
+@confirms("ADR-0047.R3", "ADR-0047.R4")
+def test_what_has_to_be_judged_takes_the_long_way() -> None:
+    """Where a contract bounds the text of an event, one that is too long ends the stream with an error."""
+    document = effective(phases=PHASE_2)
+    document["components"]["schemas"]["ChatDelta"]["properties"]["content"]["maxLength"] = 3
+    forwarder, server = build_forwarder(streamed("ok", "too long", "no"), document=document), Server([True])
+    forwarder.upstream.diverts = True
+
+    stream_to(forwarder.house.app, {**ASKED, "stream": True}, server.send)
+
+    told = b"".join(server.sent)
+    assert (0, True, False) == (server.pushed, b'"ok"' in told, b'"no"' in told)
+    assert (b"error" in told.rpartition(b"data: ")[2], b"" in server.sent[1:-1]) == (True, False)
 
 
 @confirms("ADR-0047.R4")

@@ -312,7 +312,10 @@ class ChatEvents:
         if index not in self._moulds:
             self._moulds[index] = self._form.mould(self._grammar.chunk(index, HOLE))
         mould = self._moulds[index]
-        return self._frames([self._grammar.chunk(index, text)]) if mould is None else framed(mould.filled(text))
+        if mould is None:
+            return None
+        self._grammar.said(text)
+        return framed(mould.filled(text))
 
     def _relayed(self, arrived: Sequence[Document]) -> bytes:
         """Return what goes out of the chunks that *arrived*, whatever they are."""

@@ -12,7 +12,7 @@ from treaty.fill import Template
 from treaty.load import load
 from treaty.narrowing import narrowings
 from treaty.overlay import Action, Overlay, apply, load_overlay
-from treaty.reference import Route, operations, resolve
+from treaty.reference import Route, operations, referred, resolve
 from treaty.sdk import sdk
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "narrowings",
     "operations",
     "problems",
+    "referred",
     "resolve",
     "sdk",
 ]

@@ -56,7 +56,18 @@ def resolve(document: Document, node: Node) -> Node:
     Raises:
         TreatyError: the reference leaves the document, leads nowhere, or leads to itself.
     """
+    *_, last = referred(document, node)
+    return last
+
+
+def referred(document: Document, node: Node) -> Iterator[Node]:
+    """Yield *node*, and each that its `$ref` leads to, the last of which refers to no other.
+
+    Raises:
+        TreatyError: see `resolve`.
+    """
     seen: list[str] = []
+    yield node
     while isinstance(node, dict) and isinstance(node.get("$ref"), str):
         reference = node["$ref"]
         if reference in seen:
@@ -64,7 +75,7 @@ def resolve(document: Document, node: Node) -> Node:
             raise TreatyError(message)
         seen.append(reference)
         node = _target(document, reference)
-    return node
+        yield node
 
 
 def _target(document: Document, reference: str) -> Node:

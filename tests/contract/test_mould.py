@@ -87,6 +87,12 @@ def schema(text: Document, **around: object) -> Document:
         (schema(TEXT, anyOf=[{"required": ["content"]}, {"properties": {"content": {"minLength": 1}}}]), False),
         (schema({"oneOf": [{"type": "string"}, {"const": "a"}]}), False),
         (schema(TEXT, const={"content": "a"}), False),
+        (schema({"$ref": "#/text"}), True),
+        (schema({"$ref": "#/text", "description": "What is said."}), True),
+        (schema({"$ref": "#/text", "maxLength": 3}), False),
+        (schema({"$ref": "#/bounded"}), False),
+        (schema(TEXT, allOf=[True]), True),
+        (schema({"$ref": "#/any"}), True),
         ({"type": "object", "additionalProperties": {"maxItems": 9, "items": {"enum": [1]}}}, False),
         ({"type": "object", "additionalProperties": False}, True),
         ({"type": "object", "properties": {"choices": {"type": "array"}}}, True),
@@ -95,4 +101,6 @@ def schema(text: Document, **around: object) -> Document:
 )
 def test_only_a_text_of_which_nothing_is_asked_is_not_judged(stated: Document, free: bool) -> None:  # noqa: FBT001 - a row
     """A bound, a list of words or a constant anywhere on the way, in a union too: every event is judged."""
-    assert free is ignores_text({}, stated, PIECE)
+    document: Document = {"text": TEXT, "bounded": {"$ref": "#/text", "maxLength": 3}, "any": True}
+
+    assert free is ignores_text(document, stated, PIECE)

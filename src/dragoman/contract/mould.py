@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from treaty import Document, resolve
+from treaty import Document, referred
 
 HOLE: Final = "\0hole\0"
 """What stands in a document in the place of the text."""
@@ -25,6 +25,8 @@ _UNIONS: Final = frozenset({"oneOf", "anyOf", "allOf"})
 
 _TELLING: Final = _UNIONS | {"type", "title", "description", "examples", "default", "deprecated"}
 """The keywords that ask nothing of a text but that it is one, unless a branch of a union does."""
+
+_REFERRING: Final = (_TELLING - _UNIONS - {"type"}) | {"$ref"}
 
 _AROUND: Final = _TELLING | {"properties", "required", "additionalProperties", "items", "minItems", "maxItems"}
 """The keywords of an object or an array that say nothing of the texts inside, unless the schemas in them do."""
@@ -50,8 +52,18 @@ def mould_of(document: Mapping[str, Any]) -> Mould | None:
 
 def ignores_text(document: Document, schema: Mapping[str, Any], place: Sequence[str]) -> bool:
     """Whether *schema* judges alike, whatever text stands at *place*: members by name, items of arrays as `[]`."""
-    schema = resolve(document, schema)
-    if not all(ignores_text(document, branch, place) for union in _UNIONS for branch in schema.get(union, ())):
+    *referring, last = referred(document, dict(schema))
+    if any(isinstance(one, dict) and not one.keys() <= _REFERRING for one in referring):
+        return False  # what stands beside a reference counts as well
+    if not isinstance(last, dict):
+        return True
+    schema = last
+    if not all(
+        ignores_text(document, branch, place)
+        for union in _UNIONS
+        for branch in schema.get(union, ())
+        if isinstance(branch, dict)
+    ):
         return False
     if not schema.keys() <= (_AROUND if place else _TELLING):
         return False

@@ -31,13 +31,13 @@ class Cycle:
     """A request and its answer.
 
     *default_headers* come before those of the answer; *on_answered* is called when all of it is written. *expects* is
-    whether the caller waits to be told to go on. *body* is what has come and was not yet received; *disconnected* says
-    that the caller has left, and *broken* what went wrong with the body.
+    whether the caller waits to be told to go on. *unread* is how many bytes have come and were not yet received;
+    *disconnected* says that the caller has left, and *broken* what went wrong with the body.
     """
 
     __slots__ = (
-        *("scope", "transport", "flow", "keep_alive", "body", "disconnected", "response_complete", "broken"),
-        *("_default_headers", "_expects", "_on_answered", "_more_body", "_news", "_waiting"),
+        *("scope", "transport", "flow", "keep_alive", "unread", "disconnected", "response_complete", "broken"),
+        *("_default_headers", "_expects", "_on_answered", "_pieces", "_more_body", "_news", "_waiting"),
         *("_started", "_held", "_left", "_has_no_body"),
     )
 
@@ -56,13 +56,14 @@ class Cycle:
         self.transport = transport
         self.flow = flow
         self.keep_alive = keep_alive
-        self.body = b""
+        self.unread = 0
         self.disconnected = False
         self.response_complete = False
         self.broken: Kind | None = None
         self._default_headers = default_headers
         self._expects = expects
         self._on_answered = on_answered
+        self._pieces: list[bytes] = []
         self._more_body = True
         self._news = False  # something has come since `receive` returned
         self._waiting: asyncio.Future[None] | None = None
@@ -85,7 +86,8 @@ class Cycle:
 
     def more(self, body: bytes) -> None:
         """Take a piece of the body."""
-        self.body += body
+        self._pieces.append(body)
+        self.unread += len(body)
         self._expects = False  # RFC 9110, section 10.1.1: who sends does not wait to be told
         self.wake()
 
@@ -136,7 +138,8 @@ class Cycle:
             raise Refusal(self.broken)
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        body, self.body = self.body, b""
+        pieces, self._pieces, self.unread = self._pieces, [], 0
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return {"type": "http.request", "body": body, "more_body": self._more_body}
 
     # What the caller is sent
@@ -167,8 +170,9 @@ class Cycle:
         return open_ended and not self.flow.write_paused and not self.disconnected
 
     def push(self, piece: bytes) -> None:
-        """Send a *piece* of the body."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        """Send a *piece* of the body, which must not be empty: that would end it."""
+        if piece:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def _begin(self, status: int, own_headers: Headers) -> None:
         headers = [*self._default_headers, *own_headers]

@@ -352,7 +352,7 @@ class Protocol(asyncio.Protocol):
             return
         self._fed = 0
         self.cycle.more(body)
-        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+        if self.cycle.unread > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:

@@ -119,14 +119,22 @@ class ChatStream:
         piece = self._piece_of_text(document)
         if piece is None or type(document) is not dict:
             return self._read(document)
+        self.said(piece[1])
         chunk = self.chunk(*piece)
         if not _KEPT.isdisjoint(document):
             _keep(chunk, document)
         return chunk
 
     def piece(self, document: Mapping[str, object]) -> tuple[int, str] | None:
-        """Return the index of a choice and a piece of its text, if nothing else goes on of *document*, else None."""
+        """Return the index of a choice and a piece of its text, if nothing else goes on of *document*, else None.
+
+        Who lets it go out says so, in `said`, and does not `feed` it.
+        """
         return self._piece_of_text(document) if _KEPT.isdisjoint(document) else None
+
+    def said(self, text: str) -> None:
+        """Count a piece of *text* that goes out."""
+        self._spoken += len(text)
 
     def _piece_of_text(self, document: object) -> tuple[int, str] | None:
         """Return the index and the text of a choice that speaks, where nothing else has to be looked at, else None.
@@ -142,7 +150,6 @@ class ChatStream:
             if type(delta) is dict and type(index) is int and delta.keys() <= _PIECE:
                 content, choice = delta.get("content"), self._choices.get(index)
                 if type(content) is str and choice is not None and choice.state is State.SPEAKING:
-                    self._spoken += len(content)
                     return index, content
         return None
 

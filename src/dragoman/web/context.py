@@ -108,6 +108,7 @@ class Watch:
         self._patience.discard(self)
         if self._watching is not None:
             self._watching.cancel()
+            self._watching = None  # each holds the other
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -2,7 +2,8 @@
 
 Laws of this file:
 - Every request leaves exactly one event, whatever happens to it (ADR-0015.R1).
-- Every answer leaves through `_send`, and what it holds open is closed when it has ended.
+- Every answer leaves through `_send`, or where that lets pieces of it go direct; what it holds open is closed when it
+  has ended.
 """
 
 import asyncio
@@ -103,6 +104,7 @@ class Gateway:
                 context.watch.stop()
             if context.presented is not None and context.presented.events is not None:
                 await context.presented.events.aclose()
+                context.presented = None  # its events hold what they were made of, and that this context
             self._finish(scope, context)
 
     async def _answer(self, scope: Scope, context: RequestContext) -> Presented:

@@ -58,6 +58,7 @@ class Pulse:
         self._timer.cancel()
         if self._beating is not None:
             await self._beating
+            self._timer.cancel()  # which it has set again
 
     def _look(self) -> None:
         due = self._last + self._quiet

@@ -65,8 +65,8 @@ _counts_of: Final = attrgetter(*_COUNTS)
 
 _COLUMNS: Final = (*_PLAIN, *(name.removeprefix("usage.") for name in _COUNTS), "at")
 
-_AT_ONCE: Final = 100
-"""How many entries one statement writes; SQLite takes 32,766 values, which would be 1,638 entries."""
+_AT_ONCE: Final = 49
+"""How many entries one statement writes, of twenty values each: every SQLite takes 999 values, and newer ones more."""
 
 _UNWRITABLE: Final = (OverflowError, UnicodeError, DataError, IntegrityError, InterfaceError, ProgrammingError)
 """What an entry raises that could never be written."""

@@ -176,13 +176,18 @@ class Exchange:
 
     def is_taken(self, piece: bytes) -> bool:
         """Whether *piece* went where what arrives is diverted to, as nothing that came before it is still here."""
-        waiter = self._waiter
-        waits = waiter is not None and not waiter.done() and not self.pieces
-        return waits and self.take is not None and self.take(piece)
+        waiter, take = self._waiter, self.take
+        if take is None or waiter is None or waiter.done() or self.pieces:
+            return False
+        try:
+            return take(piece)
+        except Exception:  # noqa: BLE001 - a fault of ours, not of the server's: who waits meets it, and tells it
+            self.take = None
+            return False
 
     def leave(self, fault: Fault | None) -> None:
         """Have no connection any more, as the answer has ended, or failed."""
-        self._connection = None
+        self._connection = self.take = None
         self.failure = fault
         self.ended = fault is None
         self.wake()
