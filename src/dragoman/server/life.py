@@ -261,8 +261,8 @@ def leave_to_live() -> None:
     """Let the garbage collector pass over what is there now, which lives as long as the process.
 
     PERF: it looked through the contracts, 100 MiB of them, whenever a quarter as much had come since, and requests
-    waited for 60 ms. What requests leave behind goes by itself, because whatever would hold itself is taken apart where an
-    answer ends, so that it need not look after every 700.
+    waited for 60 ms. What requests leave behind goes by itself, because whatever would hold itself is taken apart where
+    an answer ends, so that it need not look after every 700.
     """
     gc.collect()
     gc.freeze()
