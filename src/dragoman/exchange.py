@@ -246,9 +246,8 @@ class ChatEvents:
     _moulds: dict[int, Mould | None] = attrs.field(factory=dict, init=False)
     _arriving: AsyncIterator[Sequence[Document]] = attrs.field(init=False)
 
-    @_arriving.default
-    def _iterator(self) -> AsyncIterator[Sequence[Document]]:
-        return aiter(self._routed.value)
+    def __attrs_post_init__(self) -> None:
+        self._arriving = aiter(self._routed.value)
 
     async def piece(self) -> bytes:
         """Return the events that have arrived together, as soon as they have; nothing behind the last.
@@ -329,7 +328,8 @@ class ChatEvents:
     async def _ending(self) -> bytes:
         """Return what ends the stream, and settle."""
         account = self._account
-        usage = self._grammar.end(estimate=self._estimate())
+        account.text_length = self._grammar.text_length
+        usage = self._grammar.end(estimate=account.estimated())
         rest = [] if self._window is None else await self._window.rest(account)
         if usage is not None:
             rest.append({**usage, "usage": account.told_usage(usage)})
@@ -365,10 +365,6 @@ class ChatEvents:
         """Raise what was noted, now that what came before it has gone out."""
         if self._broken is not None:
             raise self._broken
-
-    def _estimate(self) -> Usage:
-        self._account.text_length = self._grammar.text_length
-        return self._account.estimated()
 
     async def _end(self, error: BaseException | None) -> None:
         """Settle, once: at the end, where it fails with *error*, or when the caller has left."""

@@ -126,16 +126,19 @@ def test_of_many_that_come_at_once_one_is_the_probe(faulty: FaultyHouse, lane: L
 
 @both_forms
 def test_a_silent_upstream_is_504_at_its_deadline(faulty: FaultyHouse, lane: Lane, stream: bool) -> None:  # noqa: FBT001
-    """Who accepts and says nothing is given up after the second that the target allows, once, and let go."""
+    """Who accepts and says nothing is given up after the second that the target allows, within 10 %, and let go.
+
+    What a busy machine adds is not the gateway's: of three times the shortest counts, and none is too short.
+    """
     lane.proxy.black_hole = True
-    name = faulty.gateway.name()
+    names = [faulty.gateway.name() for _ in range(3)]
 
-    answer = faulty.gateway.ask(lane.quick, stream=stream, name=name)
+    answers = [faulty.gateway.ask(lane.quick, stream=stream, name=name) for name in names]
 
-    assert (504, "upstream_timeout") == (answer.status, error_of(answer.body)["code"])
-    event = faulty.gateway.event_of(name)
-    assert 1 == event["attempts"]
-    assert 950 <= event["duration_ms"] <= 1300  # 10 % by the catalogue, and what a busy machine adds
+    assert [(504, "upstream_timeout")] * 3 == [(one.status, error_of(one.body)["code"]) for one in answers]
+    events = [faulty.gateway.event_of(name) for name in names]
+    assert [1] * 3 == [event["attempts"] for event in events]
+    assert 950 <= min(event["duration_ms"] for event in events) <= 1100
     until(lambda: lane.proxy.open == 0, 1.0)
 
 

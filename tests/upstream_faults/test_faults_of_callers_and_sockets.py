@@ -13,7 +13,7 @@ from process import LOOPBACK, PATIENCE
 from sink import LAST, STREAMED, End, Received, Reply, Wait, chunk, chunks, completion, event, piece, sound, whole
 
 KIBI: Final = 1024
-LEAVERS: Final = 20
+LEAVERS: Final = 100
 
 
 # --- U9: who leaves ---------------------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ def left_after(lane: Lane) -> float:
 
 @confirms("ADR-0043.R5", "ADR-0039.R8")
 def test_who_leaves_while_waiting_closes_the_upstream(faulty: FaultyHouse, lane: Lane) -> None:
-    """Twenty of twenty within a second, with one place for each at most, which are all free again afterwards."""
+    """A hundred of a hundred within a second, with one place for each at most, which are all free again afterwards."""
     gateway, late = faulty.gateway, []
     lane.sink.answer = lambda _: [Wait(None)]
     for number in range(1, LEAVERS + 1):
@@ -46,7 +46,7 @@ def test_who_leaves_while_waiting_closes_the_upstream(faulty: FaultyHouse, lane:
 
 @confirms("ADR-0043.R5", "ADR-0043.R3")
 def test_who_leaves_while_reading_closes_the_upstream(faulty: FaultyHouse, lane: Lane) -> None:
-    """Twenty of twenty within a second; what was sent until then is in the ledger."""
+    """A hundred of a hundred within a second; what was sent until then is in the ledger."""
     gateway, late = faulty.gateway, []
     lane.sink.answer = lambda _: [
         STREAMED,
