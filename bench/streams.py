@@ -94,7 +94,7 @@ class Caller(asyncio.Protocol):
         """Close."""
         status = self.parser.get_status_code()
         if status != OK:
-            self.reading.cut(f"it was answered {status}: {self.refusal.decode(errors='replace')[:200]}")
+            self.reading.cut(f"it was answered {status}: {self.refusal.decode(errors='replace')[:90]}")
         self.reading.ended()
         self.end()
 

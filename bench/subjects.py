@@ -38,6 +38,7 @@ kind = "openai"
 base_url = "http://{host}:{port}/v1"
 key = "env:BENCH_UPSTREAM_KEY"
 private = true
+capacity = {room}
 
 [[alias]]
 id = "gpt-4o"
@@ -133,7 +134,7 @@ def phase_two(house: House, place: Path, *, upstream: Subject) -> Subject:
     """Return the gateway in Phase 2, which forwards to the *upstream*; its settings file is written to *place*."""
     [port] = free_ports(1)
     settings = place / "dragoman.toml"
-    settings.write_text(FORWARDING.format(host=HOST, port=upstream.port), encoding="utf-8")
+    settings.write_text(FORWARDING.format(host=HOST, port=upstream.port, room=ROOM), encoding="utf-8")
     _told("apply", str(settings), **house.variables)
     limits = {f"DRAGOMAN_LIMIT_{name}_TOKENS": PLENTY for name in ("ORGANIZATION", "KEY", "ALIAS")}
     return Subject(

@@ -44,12 +44,6 @@ class HeaderRule:
     constant: str | None = None
     source: str | None = None
     required: bool = False
-    field: bytes = attrs.field(init=False, eq=False, repr=False)
-    """The name as it goes over the wire."""
-
-    @field.default
-    def _field(self) -> bytes:
-        return self.name.encode("ascii")
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +53,14 @@ class Answer:
     status: int
     headers: tuple[HeaderRule, ...]
     body: Template | None = None
+    lines: tuple[tuple[bytes, bytes, str | None], ...] = attrs.field(init=False, eq=False, repr=False)
+    """Its headers as they go over the wire: name, constant value, and where another one comes from."""
+
+    @lines.default
+    def _lines(self) -> tuple[tuple[bytes, bytes, str | None], ...]:
+        return tuple(
+            (rule.name.encode("ascii"), (rule.constant or "").encode("ascii"), rule.source) for rule in self.headers
+        )
 
 
 Refusals = Mapping[Kind, Answer]

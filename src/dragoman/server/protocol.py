@@ -241,7 +241,7 @@ class Protocol(asyncio.Protocol):
         """Begin a head."""
         self.url = b""
         self.headers = []
-        self.scope = {**self._base, "headers": self.headers}
+        self.scope = {}
         self._offers_upgrade = False
         if self._stage is BETWEEN:
             self._timed = False
@@ -398,7 +398,7 @@ class Protocol(asyncio.Protocol):
         """Return what is known of the request whose head is read, as a scope."""
         if stage is not HEAD:
             return {"headers": []}
-        head: Message = dict(self.scope)
+        head: Message = {**self._base, "headers": self.headers, **self.scope}
         if "path" not in head and self.headers:  # whose target is complete
             target = target_of(b"", self.url)
             head["path"] = "*" if target is None else unquote(target[0].decode("ascii"))

@@ -19,15 +19,15 @@ from dragoman.web.context import JSON, Events, Presented, RequestContext
 
 EVENT_STREAM: Final = "text/event-stream"
 
-_STREAMING: Final[dict[str | None, str]] = {"stream_cache": "no-cache", "stream_buffering": "no"}
+_STREAMING: Final[dict[str, str]] = {"stream_cache": "no-cache", "stream_buffering": "no"}
 """What the headers of streams say; they keep proxies from holding events back."""
 
 
 def _values(
     context: RequestContext, quota: Quota | None, allow: Sequence[str], retry_after: int | None
-) -> dict[str | None, str]:
+) -> dict[str, str]:
     """Return what headers are filled from, by the name of the source; what is not there now has no entry."""
-    values: dict[str | None, str] = {
+    values = {
         "request_id": context.request_id,
         "trace_id": context.event.trace_id,
         "response_time": f"{context.elapsed_ms():.3f}",
@@ -88,11 +88,11 @@ def present(  # noqa: PLR0913 - what an answer is made from
     values = _values(context, tightest(context.met), allow, retry_after)
     if events is not None:
         values |= _STREAMING
-    headers = []
-    for rule in answer.headers:
-        value = values.get(rule.source) if rule.constant is None else rule.constant
-        if value is not None:
-            headers.append((rule.field, value.encode("ascii")))
+    headers = [
+        (name, constant if source is None else values[source].encode("ascii"))
+        for name, constant, source in answer.lines
+        if source is None or source in values
+    ]
     media_type = JSON if events is None else EVENT_STREAM
     return Presented(status=answer.status, headers=headers, body=body, media_type=media_type, events=events)
 
