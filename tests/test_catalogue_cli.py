@@ -87,6 +87,13 @@ provider = "echo"
 model = "m"
 """
 
+LATER: Final = """
+[[alias]]
+id = "later"
+[[alias.target]]
+provider = "echo"
+"""
+
 Command = Callable[..., Outcome]
 Write = Callable[[str], Path]
 
@@ -379,15 +386,19 @@ def test_config_lists_its_commands(command: Command) -> None:
 def test_serving_says_when_the_catalogue_of_the_file_is_not_in_force(
     command: Command, file: Path, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
-    """The store's catalogue wins over that of a file, and whoever names both hears it; else nothing is said of it."""
+    """The store's catalogue wins over that of a file, and whoever names an alias in vain hears which."""
     monkeypatch.setattr("dragoman.cli._serve", lambda *_, **__: None)
     told = [command("serve", "--config", str(file)).err]
     command("apply", str(file))
     told.append(command("serve", "--config", str(file)).err)
+    file.write_text(WHOLE + LATER)
+    told.append(command("serve", "--config", str(file)).err)
     file.write_text("")
     told.append(command("serve").err)
 
-    assert [False, True, False] == ["has a catalogue, which is in force" in one for one in told]
+    said = "alias 'later' of the settings file is not in force, because the store has a catalogue without it"
+    assert [False, False, True, False] == [said in one for one in told]
+    assert [0, 0, 1, 0] == [one.count("not in force") for one in told]
     assert path.exists()
 
 

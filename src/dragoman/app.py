@@ -170,10 +170,13 @@ def open_administration(path: Path) -> AbstractAsyncContextManager[Administratio
 
 @attrs.frozen(kw_only=True)
 class Proved:
-    """What a store has: a key in force, and a catalogue, which is in force in place of that of a file (ADR-0040)."""
+    """What a store has: whether a key is in force, and its aliases, which are in force in place of a file's (ADR-0040).
+
+    *aliases* are their ids; it is None where the store never had one.
+    """
 
     keys: bool
-    catalogue: bool
+    aliases: frozenset[str] | None
 
 
 def prove_store(path: Path) -> Proved:
@@ -183,7 +186,8 @@ def prove_store(path: Path) -> Proved:
         StoreError: naming what is wrong with it.
     """
     stored = asyncio.run(read_store(path))
-    return Proved(keys=bool(stored.keys), catalogue=stored.catalogued)
+    aliases = frozenset(alias.id for alias in stored.aliases) if stored.catalogued else None
+    return Proved(keys=bool(stored.keys), aliases=aliases)
 
 
 def prepare_store_identity() -> None:

@@ -59,9 +59,9 @@ _KEYLESS: Final = (
     "or see `dragoman demo`\n"
 )
 
-_CATALOGUED: Final = (
-    "dragoman: the store has a catalogue, which is in force in place of that of the settings file; "
-    "`dragoman apply FILE` puts that one into the store\n"
+_NOT_IN_FORCE: Final = (
+    "of the settings file is not in force, because the store has a catalogue without it; "
+    "`dragoman apply FILE` puts it there\n"
 )
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9]{1,16}_[a-z2-7]{12}_[A-Za-z0-9_-]{16,}", re.ASCII)
@@ -137,8 +137,9 @@ def serve_command(  # noqa: PLR0913 - one argument an option
     if store is not None:
         settings = attrs.evolve(settings, store=read_store_path(environment, said=store))
     proved = None if settings.store is None else prove_store(settings.store)
-    if proved is not None and proved.catalogue and settings.names_aliases:
-        sys.stderr.write(_CATALOGUED)
+    if proved is not None and proved.aliases is not None and settings.names_aliases:
+        for alias in sorted({alias.id for alias in settings.catalogue.aliases} - proved.aliases):
+            sys.stderr.write(f"dragoman: alias {alias!r} {_NOT_IN_FORCE}")
     if (
         not (proved is not None and proved.keys)
         and settings.development is None
