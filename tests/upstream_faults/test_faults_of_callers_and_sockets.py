@@ -26,14 +26,16 @@ def left_after(lane: Lane) -> float:
 
 @confirms("ADR-0043.R5", "ADR-0039.R8")
 def test_who_leaves_while_waiting_closes_the_upstream(faulty: FaultyHouse, lane: Lane) -> None:
-    """A hundred of a hundred within a second, with one place for each at most, which are all free again afterwards."""
+    """A hundred of a hundred within a second, as many at once as there are places, which are all free afterwards."""
     gateway, late = faulty.gateway, []
     lane.sink.answer = lambda _: [Wait(None)]
-    for number in range(1, LEAVERS + 1):
-        line = http.client.HTTPConnection(LOOPBACK, gateway.served.port, timeout=PATIENCE)
-        gateway.send(line, lane.calm, name=f"waits-{lane.number}-{number}")
-        until(lambda: lane.asked == number)  # noqa: B023 - it is called here
-        line.close()
+    for asked in range(0, LEAVERS, PLACES):
+        with contextlib.ExitStack() as callers:
+            for number in range(asked + 1, asked + PLACES + 1):
+                line = http.client.HTTPConnection(LOOPBACK, gateway.served.port, timeout=PATIENCE)
+                callers.callback(line.close)
+                gateway.send(line, lane.calm, name=f"waits-{lane.number}-{number}")
+            until(lambda: lane.asked == asked + PLACES)  # noqa: B023 - it is called here
         late += [left for left in [left_after(lane)] if left > 1.0]
 
     assert [] == late
@@ -52,11 +54,14 @@ def test_who_leaves_while_reading_closes_the_upstream(faulty: FaultyHouse, lane:
         STREAMED,
         *[step for one in chunks("word " * 200) for step in (piece(event(one)), Wait(0.02))],
     ]
-    for number in range(1, LEAVERS + 1):
-        with gateway.asking(lane.calm, stream=True, name=f"reads-{lane.number}-{number}") as answer:
-            assert answer.readline().startswith(b"data: ")
-            while b"word" not in answer.readline():
-                pass
+    for asked in range(0, LEAVERS, PLACES):
+        with contextlib.ExitStack() as callers:
+            for number in range(asked + 1, asked + PLACES + 1):
+                name = f"reads-{lane.number}-{number}"
+                answer = callers.enter_context(gateway.asking(lane.calm, stream=True, name=name))
+                assert answer.readline().startswith(b"data: ")
+                while b"word" not in answer.readline():
+                    pass
         late += [left for left in [left_after(lane)] if left > 1.0]
 
     assert [] == late
